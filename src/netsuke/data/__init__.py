@@ -1,0 +1,7 @@
+"""Readers of data sets and the preprocessing of images. Imports nothing of ours but `artifact.contract`."""
+
+from netsuke.data.dataset import ArrayDataset, Dataset
+from netsuke.data.imagefolder import ImageFolder
+from netsuke.data.spec import Sizing, kinds, open_dataset
+
+__all__ = ["ArrayDataset", "Dataset", "ImageFolder", "Sizing", "kinds", "open_dataset"]

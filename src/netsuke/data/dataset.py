@@ -1,0 +1,69 @@
+"""What every data set is to the rest of the library: labelled 8-bit images that can be read in batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from netsuke.artifact.contract import Error
+
+
+class Dataset(ABC):
+    """Labelled 8-bit images of one size.
+
+    name: the kind and the split, as in "cifar10 test". classes: their names; label i is classes[i].
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels at these indices: uint8 (N, C, H, W), channels in RGB order, and int64 (N,)."""
+
+    def batches(self, size: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images uint8 (n, C, H, W) and labels int64 (n,), n at most `size`, in order.
+
+        limit: read only that many images, evenly spaced (a folder is sorted by class, so its first images are one
+        class). Raises Error if `size` or `limit` is not positive.
+        """
+        if size < 1 or (limit is not None and limit < 1):
+            raise Error(f"batch size and limit must be 1 or more, got {size} and {limit}")
+        count = len(self) if limit is None else min(limit, len(self))
+        indices = np.arange(count, dtype=np.int64) * len(self) // count
+        for start in range(0, count, size):
+            yield self.read(indices[start : start + size])
+
+
+@dataclass
+class ArrayDataset(Dataset):
+    """A data set held in memory. images: uint8 (N, C, H, W). labels: int64 (N,), each below len(classes)."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.images) == 0:
+            raise Error(f"{self.name} holds no images")
+        if len(self.images) != len(self.labels):
+            raise Error(f"{self.name} holds {len(self.images)} images but {len(self.labels)} labels")
+        if self.labels.max() >= len(self.classes):
+            raise Error(f"{self.name} has label {self.labels.max()}, but only {self.num_classes} classes")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.images[indices], self.labels[indices]

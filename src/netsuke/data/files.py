@@ -1,0 +1,26 @@
+"""Finding the files of a data set, with errors that say what was looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netsuke.artifact.contract import Error
+
+
+def folder(kind: str, path: str, holds: str) -> Path:
+    """The folder at `path`. Raises Error, saying what it should hold, if there is none."""
+    found = Path(path).expanduser()
+    if not path:
+        raise Error(f"{kind} needs a path: {kind}:PATH, where PATH is a folder with {holds}")
+    if not found.is_dir():
+        what = "is a file, not a folder" if found.exists() else "does not exist"
+        raise Error(f"{kind}: {path} {what}\nit should be a folder with {holds}")
+    return found
+
+
+def file_in(kind: str, where: Path, names: tuple[str, ...]) -> Path:
+    """The first of `names` that is a file in the folder `where`. Raises Error if none is."""
+    for name in names:
+        if (where / name).is_file():
+            return where / name
+    raise Error(f"{kind}: no {names[0]} in {where}\nlooked for {', '.join(names)}")

@@ -1,0 +1,54 @@
+"""SPEC strings, `kind:path`: which data set, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from netsuke.artifact.contract import Error
+from netsuke.data.cifar import cifar10, cifar100
+from netsuke.data.dataset import ArrayDataset, Dataset
+from netsuke.data.digits import digits
+from netsuke.data.imagefolder import ImageFolder
+from netsuke.data.mnist import mnist
+
+ARRAYS: dict[str, Callable[[str, str], ArrayDataset]] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "digits": digits,
+    "mnist": mnist,
+}
+SPLITS = ("test", "train")
+
+
+class Sizing(Protocol):
+    """How an image file is brought to a network's size; `Preprocess` and the file's transform both say it."""
+
+    @property
+    def resize(self) -> int: ...
+    @property
+    def crop(self) -> int: ...
+    @property
+    def interpolation(self) -> str: ...
+
+
+def kinds() -> tuple[str, ...]:
+    return (*sorted(ARRAYS), "imagefolder")
+
+
+def open_dataset(spec: str, split: str = "test", sizing: Sizing | None = None, channels: int = 3) -> Dataset:
+    """The data set that `spec` names, as in "cifar10:PATH", "mnist:PATH", "imagefolder:PATH", "digits".
+
+    split: "test" or "train"; an image folder has only the one it points at. sizing, channels: for image folders.
+    Raises Error for an unknown kind or split, a missing path, and files that are not what they should be.
+    """
+    kind, _, path = spec.partition(":")
+    if kind not in kinds():
+        raise Error(f"unknown data set kind {kind!r}: write KIND:PATH, with KIND one of {', '.join(kinds())}")
+    if split not in SPLITS:
+        raise Error(f"unknown split {split!r}: it is one of {', '.join(SPLITS)}")
+    if kind == "imagefolder":
+        if sizing is None:
+            return ImageFolder(path, channels=channels)
+        return ImageFolder(path, sizing.resize, sizing.crop, sizing.interpolation, channels)
+    return ARRAYS[kind](path, split)
