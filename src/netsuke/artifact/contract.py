@@ -1,0 +1,44 @@
+"""What trainer, exporter, reference and engine must agree on. Everybody may import this page.
+
+One bit
+    A binarized tensor takes two values. With s in {-1, +1}:
+        weight       w = alpha_w * s_w + beta_w     per output channel
+        activation   a = alpha_a * s_a + gamma      per layer
+    sign(0) = +1. Bit 1 is +1, bit 0 is -1. Bits are packed least significant first:
+    element i is bit (i & 7) of byte (i >> 3).
+
+Padding
+    Padding is a real zero, which is in neither binary set. Padded taps add nothing to a convolution.
+
+Rounding
+    All arithmetic is IEEE 754 binary32, round to nearest even, in the order that docs/format.md writes down;
+    `fma` rounds once. Every implementation therefore gives the same bits.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+# Limits of a file. A reader refuses what lies outside, before it allocates anything for it.
+MAX_HEADER_BYTES = 4096
+MAX_GRAPH_BYTES = 1 << 22  # after inflation
+MAX_JSON_DEPTH = 8
+MAX_INTEGER = (1 << 31) - 1
+MAX_NAME = 200  # characters of a model or node name
+MAX_NODES = 1 << 16
+MAX_INPUTS = 64  # of one concat
+MAX_STEPS = 64  # in one epilogue
+MAX_OUTPUTS = 64
+MAX_CHANNELS = 1 << 16
+MAX_EXTENT = 1 << 14  # height or width of a value
+MAX_KERNEL = 255  # kernel, stride, dilation, each padding
+MAX_WINDOW = 1 << 22  # kernel height x kernel width x input channels of a group: exact in a float32
+MAX_ELEMENTS = 1 << 24  # of one value
+MAX_TOTAL_ELEMENTS = 1 << 26  # of all values and outputs together
+MAX_MACS = 1 << 38  # multiply-accumulates and epilogue steps of one image
+MAX_BORDER_TABLE = 1 << 22  # border classes x output channels, summed over all binary convolutions
+MAX_SHARED = 1 << 22  # by how much the ranges of a tensor may together exceed it
+
+
+class Error(Exception):
+    """An error meant for the user: one or two lines that say what is wrong and what to do."""

@@ -1,0 +1,183 @@
+"""The graph of a compressed network: what a `.netsuke` file holds, as plain data with numpy arrays.
+
+A graph is a list of nodes in running order. A node *produces* one float32 map, channel by channel, and then runs
+its `epilogue` over it: steps in order, on the value y. `Store` and `Binarize` do not change y, they write it out as
+a new value. Values are numbered: 0 is the normalised input; each `Store` and `Binarize`, in order, makes the next
+number. A value is either float32 or bits, has a shape (C, H, W), and every node reads only values made before it.
+
+The meaning of every operator is defined in docs/format.md and by `artifact/reference.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+# ------------------------------------------------------------------------------------------- epilogue steps
+# Per-channel arrays are float32 of shape (C,), C the channels of the node's result.
+@dataclass
+class Affine:
+    """y = fma(y, scale, shift)"""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+@dataclass
+class Add:
+    """y = y + value"""
+
+    value: int
+
+
+@dataclass
+class TwoSlope:
+    """y = y * positive if y >= 0 else y * negative. ReLU, PReLU and AdaBin's Maxout are all this."""
+
+    positive: np.ndarray
+    negative: np.ndarray
+
+
+@dataclass
+class Clamp:
+    """y = min(max(y, low), high)"""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass
+class Binarize:
+    """bit = (y >= threshold), or with `flip` (y <= threshold). `threshold` is float32 of shape (1,) or (C,)."""
+
+    threshold: np.ndarray
+    flip: bool
+    out: int
+
+
+@dataclass
+class Store:
+    """Write y as a float32 value."""
+
+    out: int
+
+
+Step = Affine | Add | TwoSlope | Clamp | Binarize | Store
+
+
+# ------------------------------------------------------------------------------------------- nodes
+@dataclass
+class Node:
+    name: str
+    inputs: list[int]
+    epilogue: list[Step] = field(default_factory=list)
+
+
+@dataclass
+class Conv2d(Node):
+    """Float convolution. A linear layer is the convolution whose kernel is the whole map.
+
+    weight: float32 (O, kh, kw, C / groups). bias: float32 (O,). padding: (top, left, bottom, right).
+    """
+
+    weight: np.ndarray = field(kw_only=True)
+    bias: np.ndarray = field(kw_only=True)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass
+class BinaryConv2d(Node):
+    """Convolution of bits (contract.py, "One bit"). Its input is a bits value.
+
+    weight: int8 (O, kh, kw, C / groups), each -1 or +1. alpha_w, beta_w, bias: float32 (O,).
+    alpha_a, gamma: the two numbers of the activation's binary set, a = alpha_a * s_a + gamma.
+    """
+
+    weight: np.ndarray = field(kw_only=True)
+    alpha_w: np.ndarray = field(kw_only=True)
+    beta_w: np.ndarray = field(kw_only=True)
+    bias: np.ndarray = field(kw_only=True)
+    alpha_a: float = field(kw_only=True)
+    gamma: float = field(kw_only=True)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass
+class MaxPool(Node):
+    """Maximum over the taps inside the image."""
+
+    kernel: tuple[int, int] = field(kw_only=True)
+    stride: tuple[int, int] = field(kw_only=True)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass
+class AveragePool(Node):
+    """Sum over the taps inside the image, divided by their number ("inside") or by kh * kw ("window")."""
+
+    kernel: tuple[int, int] = field(kw_only=True)
+    stride: tuple[int, int] = field(kw_only=True)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    divisor: str = "inside"
+
+
+@dataclass
+class PadChannels(Node):
+    """Zero channels put before and after the input's."""
+
+    before: int = 0
+    after: int = 0
+
+
+@dataclass
+class Concat(Node):
+    """Inputs one after another along the channels."""
+
+
+@dataclass
+class Identity(Node):
+    """The input itself: carries an epilogue that no other node could take."""
+
+
+# ------------------------------------------------------------------------------------------- the graph
+@dataclass
+class InputTransform:
+    """How an 8-bit image becomes the network's input; stored in the file.
+
+    uint8 input of shape (N, C, H, W), channels in RGB order, becomes x = fma(u, scale, shift) per channel, after the
+    channels are reversed if `order` is "BGR" (scale and shift are in the network's order). float32 input is taken
+    as transformed already. resize: shorter side in pixels, 0 for none; crop: side of the centre crop, 0 for none;
+    both are for whoever reads the image. scale, shift: float32 of shape (C,).
+    """
+
+    scale: np.ndarray
+    shift: np.ndarray
+    order: str = "RGB"  # or "BGR"
+    resize: int = 0
+    crop: int = 0
+    interpolation: str = "bilinear"  # or "bicubic"
+
+
+@dataclass
+class Output:
+    value: int
+    rank: int  # 4: (N, C, H, W); 2: (N, C * H * W), flattened in that order
+
+
+@dataclass
+class Graph:
+    """model: its name. input_shape: (C, H, W). transform: None when the file takes float32 input only."""
+
+    model: str
+    input_shape: tuple[int, int, int]
+    nodes: list[Node]
+    outputs: list[Output]
+    transform: InputTransform | None = None
