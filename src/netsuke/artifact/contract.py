@@ -33,10 +33,11 @@ MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 14  # height or width of a value
 MAX_KERNEL = 255  # kernel, stride, dilation, each padding
 MAX_WINDOW = 1 << 22  # kernel height x kernel width x input channels of a group: exact in a float32
-MAX_ELEMENTS = 1 << 24  # of one value
-MAX_TOTAL_ELEMENTS = 1 << 26  # of all values and outputs together
+MAX_ELEMENTS = 1 << 24  # of one value, its channels rounded up to 16
+MAX_TOTAL_ELEMENTS = 1 << 26  # of all values and outputs together, counted likewise
 MAX_MACS = 1 << 38  # multiply-accumulates and epilogue steps of one image
-MAX_BORDER_TABLE = 1 << 22  # border classes x output channels, summed over all binary convolutions
+MAX_PACKED = 1 << 26  # 32-bit words of all weights as an engine packs them (docs/format.md, section 3)
+MAX_BORDER_TABLE = 1 << 22  # border classes x output channels rounded up to 16, summed over all binary convolutions
 MAX_SHARED = 1 << 22  # by how much the ranges of a tensor may together exceed it
 
 

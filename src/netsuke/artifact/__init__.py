@@ -1,0 +1,11 @@
+"""The file on disk: its contract, its container, its graph, and the reference interpreter. Imports no torch."""
+
+from .container import decode as decode
+from .container import encode as encode
+from .container import read as read
+from .container import save as save
+from .contract import Error as Error
+from .graph import Graph as Graph
+from .infer import Value as Value
+from .infer import infer as infer
+from .reference import Reference as Reference

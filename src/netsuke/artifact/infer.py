@@ -1,0 +1,361 @@
+"""The checks of docs/format.md section 3 on a graph, and the kind and shape of every value.
+
+A graph that passes here can be written, read, and run by both implementations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from numbers import Integral
+from reprlib import repr as shorten
+from typing import Any
+
+import numpy as np
+
+from .canonical_json import check_string
+from .contract import (
+    MAX_BORDER_TABLE,
+    MAX_CHANNELS,
+    MAX_ELEMENTS,
+    MAX_EXTENT,
+    MAX_INPUTS,
+    MAX_KERNEL,
+    MAX_MACS,
+    MAX_NAME,
+    MAX_NODES,
+    MAX_OUTPUTS,
+    MAX_PACKED,
+    MAX_STEPS,
+    MAX_TOTAL_ELEMENTS,
+    MAX_WINDOW,
+    Error,
+)
+from .graph import (
+    Add,
+    Affine,
+    AveragePool,
+    Binarize,
+    BinaryConv2d,
+    Clamp,
+    Concat,
+    Conv2d,
+    Graph,
+    Identity,
+    InputTransform,
+    MaxPool,
+    Node,
+    Output,
+    PadChannels,
+    Step,
+    Store,
+    TwoSlope,
+)
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a node reads or writes. kind: "float32" or "bits"; shape: (C, H, W)."""
+
+    kind: str
+    shape: Shape
+
+
+def infer(graph: Graph) -> list[Value]:
+    """Check a graph; return its values, indexed by id.
+
+    Raises:
+        Error: the graph breaks a rule of docs/format.md section 3. The message names the node and the rule.
+    """
+    inference = Inference(graph.model, graph.input_shape, graph.transform)
+    for position, node in enumerate(graph.nodes):
+        with name_node(position, node.name):
+            inference.add_epilogue(node, inference.add_result(node))
+    inference.finish(graph.outputs)
+    return inference.values
+
+
+@contextmanager
+def name_node(position: int, name: Any) -> Iterator[None]:
+    """Errors raised inside say which node they are about."""
+    try:
+        yield
+    except Error as error:
+        raise Error(f"node {position} ({shorten(name)}): {error}") from None
+
+
+class Inference:
+    """`infer`, one node at a time. The reader needs it so: an array's length depends on the shapes before it."""
+
+    def __init__(self, model: str, input_shape: Sequence[int], transform: InputTransform | None) -> None:
+        self.values: list[Value] = []
+        self._nodes = 0
+        self._elements = 0
+        self._taps = 0
+        self._work = 0
+        self._packed = 0
+        self._border_table = 0
+        _name("the model's name", model, 1)
+        channels, height, width = _integers("the input's shape", input_shape, 3, 1, MAX_CHANNELS)
+        _check_shape("the input", (channels, height, width))
+        self._append("float32", (channels, height, width))
+        if transform is not None:
+            _check_transform(transform, channels)
+
+    def value(self, index: Any, kind: str) -> Value:
+        """The value that a node reads, made before it and of that kind."""
+        if not _is_integer(index) or not 0 <= index < len(self.values):
+            raise Error(f"it reads value {index}, but only 0 to {len(self.values) - 1} are made before it")
+        found = self.values[index]
+        if found.kind != kind:
+            raise Error(f"it reads value {index} as {kind}, but that value is {found.kind}")
+        return found
+
+    def add_result(self, node: Node) -> Shape:
+        """Check the next node without its epilogue; return the shape of the map that it produces."""
+        if self._nodes == MAX_NODES:
+            raise Error(f"a graph has at most {MAX_NODES} nodes")
+        self._nodes += 1
+        _name("its name", node.name, 0)
+        shape, self._taps = self._result(node)
+        _check_shape("its result", shape)
+        return shape
+
+    def add_epilogue(self, node: Node, shape: Shape) -> None:
+        """Check the epilogue of the node last added and number the values that it makes."""
+        self._run_epilogue(node.epilogue, shape)
+        self._work += prod(shape) * (self._taps + len(node.epilogue))
+        if self._work > MAX_MACS:
+            raise Error(f"the nodes up to here need more than {MAX_MACS} multiply-accumulates an image")
+
+    def finish(self, outputs: Sequence[Output]) -> None:
+        """Check the outputs, after the last node."""
+        if self._nodes == 0:
+            raise Error("a graph needs at least one node")
+        if not 1 <= len(outputs) <= MAX_OUTPUTS:
+            raise Error(f"a graph has 1 to {MAX_OUTPUTS} outputs, this one {len(outputs)}")
+        for output in outputs:
+            if not _is_integer(output.rank) or output.rank not in (2, 4):
+                raise Error(f"an output's rank is 2 or 4, not {output.rank}")
+            if output.value == 0:
+                raise Error("the input itself cannot be an output; copy it with an identity node")
+            try:
+                self._count(self.value(output.value, "float32").shape)
+            except Error as error:
+                raise Error(f"an output: {error}") from None
+
+    # ------------------------------------------------------------------------------------------- nodes
+    def _result(self, node: Node) -> tuple[Shape, int]:
+        """Shape of the map that the node produces, and the taps of one of its elements."""
+        if isinstance(node, Concat):
+            return self._concat(node), 0
+        if len(node.inputs) != 1:
+            raise Error(f"it has one input, not {len(node.inputs)}")
+        shape = self.value(node.inputs[0], "bits" if isinstance(node, BinaryConv2d) else "float32").shape
+        if isinstance(node, Conv2d | BinaryConv2d):
+            return self._convolution(node, shape)
+        if isinstance(node, MaxPool | AveragePool):
+            return _pool(node, shape)
+        if isinstance(node, PadChannels):
+            before = _integer("`before`", node.before, 0, MAX_CHANNELS)
+            after = _integer("`after`", node.after, 0, MAX_CHANNELS)
+            return (before + shape[0] + after, *shape[1:]), 0
+        if isinstance(node, Identity):
+            return shape, 0
+        raise Error(f"{type(node).__name__} is not an operator of docs/format.md")
+
+    def _concat(self, node: Concat) -> Shape:
+        if not 1 <= len(node.inputs) <= MAX_INPUTS:
+            raise Error(f"a concat has 1 to {MAX_INPUTS} inputs, this one {len(node.inputs)}")
+        shapes = [self.value(index, "float32").shape for index in node.inputs]
+        if len({shape[1:] for shape in shapes}) > 1:
+            raise Error(f"a concat's inputs have one height and width, these have shapes {shapes}")
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+    def _convolution(self, node: Conv2d | BinaryConv2d, shape: Shape) -> tuple[Shape, int]:
+        weight = node.weight
+        if not isinstance(weight, np.ndarray) or weight.ndim != 4:
+            raise Error("its weight is not a numpy array of shape (O, kh, kw, C / groups)")
+        channels = _integer("its number of output channels", weight.shape[0], 1, MAX_CHANNELS)
+        kernel = _integers("its kernel", weight.shape[1:3], 2, 1, MAX_KERNEL)
+        stride = _integers("its stride", node.stride, 2, 1, MAX_KERNEL)
+        padding = _integers("its padding", node.padding, 4, 0, MAX_KERNEL)
+        dilation = _integers("its dilation", node.dilation, 2, 1, MAX_KERNEL)
+        groups = _integer("its number of groups", node.groups, 1, MAX_CHANNELS)
+        if shape[0] % groups or channels % groups:
+            raise Error(f"its {shape[0]} input and {channels} output channels are not divisible by {groups} groups")
+        if weight.shape[3] * groups != shape[0]:
+            raise Error(f"its weight is for {weight.shape[3] * groups} input channels, its input has {shape[0]}")
+        if prod(weight.shape[1:]) > MAX_WINDOW:
+            raise Error(f"its window has more than {MAX_WINDOW} taps")
+        words = -(-weight.shape[3] // 32) if isinstance(node, BinaryConv2d) else weight.shape[3]
+        self._packed += groups * _round_up(channels // groups, 16) * (4 + prod(kernel) * words)
+        if self._packed > MAX_PACKED:
+            raise Error(f"the packed weights of the convolutions exceed {MAX_PACKED} words")
+        _floats("bias", node.bias, channels)
+        height = _extent(shape[1], padding[0], padding[2], kernel[0], dilation[0], stride[0])
+        width = _extent(shape[2], padding[1], padding[3], kernel[1], dilation[1], stride[1])
+        if isinstance(node, BinaryConv2d):
+            _check_binary(node, channels)
+            rows = _border_classes(shape[1], padding[0], height, kernel[0], dilation[0], stride[0])
+            columns = _border_classes(shape[2], padding[1], width, kernel[1], dilation[1], stride[1])
+            self._border_table += rows * columns * _round_up(channels, 16)
+            if self._border_table > MAX_BORDER_TABLE:
+                raise Error(f"border classes x channels of the binary convolutions exceed {MAX_BORDER_TABLE}")
+        else:
+            _floats("weight", weight, *weight.shape)
+        return (channels, height, width), prod(weight.shape[1:])
+
+    # ------------------------------------------------------------------------------------------- epilogue
+    def _run_epilogue(self, steps: list[Step], shape: Shape) -> None:
+        if not 1 <= len(steps) <= MAX_STEPS:
+            raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(steps)}")
+        made_before = len(self.values)
+        for step in steps:
+            if isinstance(step, Affine):
+                _floats("scale", step.scale, shape[0])
+                _floats("shift", step.shift, shape[0])
+            elif isinstance(step, Add):
+                if self.value(step.value, "float32").shape != shape or step.value >= made_before:
+                    raise Error(f"it adds value {step.value}, which is not of its result's shape or not made before")
+            elif isinstance(step, TwoSlope):
+                _floats("positive", step.positive, shape[0])
+                _floats("negative", step.negative, shape[0])
+            elif isinstance(step, Clamp):
+                _floats("low", step.low, shape[0])
+                _floats("high", step.high, shape[0])
+            elif isinstance(step, Binarize):
+                if not isinstance(step.flip, bool | np.bool_):
+                    raise Error("`flip` is a bool")
+                whole_layer = isinstance(step.threshold, np.ndarray) and step.threshold.shape == (1,)
+                _floats("threshold", step.threshold, 1 if whole_layer else shape[0])
+                self._make("bits", step.out, shape)
+            elif isinstance(step, Store):
+                self._make("float32", step.out, shape)
+            else:
+                raise Error(f"{type(step).__name__} is not a step of docs/format.md")
+
+    def _make(self, kind: str, out: Any, shape: Shape) -> None:
+        if not _is_integer(out) or out != len(self.values):
+            raise Error(f"it makes value {out}, but the next one is {len(self.values)}")
+        self._append(kind, shape)
+
+    def _append(self, kind: str, shape: Shape) -> None:
+        self._count(shape)
+        self.values.append(Value(kind, shape))
+
+    def _count(self, shape: Shape) -> None:
+        self._elements += _elements(shape)
+        if self._elements > MAX_TOTAL_ELEMENTS:
+            raise Error(f"the values and outputs together have more than {MAX_TOTAL_ELEMENTS} elements")
+
+
+# ----------------------------------------------------------------------------------------------- parts
+def _check_transform(transform: InputTransform, channels: int) -> None:
+    _floats("the transform's scale", transform.scale, channels)
+    _floats("the transform's shift", transform.shift, channels)
+    _integer("the transform's resize", transform.resize, 0, MAX_EXTENT)
+    _integer("the transform's crop", transform.crop, 0, MAX_EXTENT)
+    if transform.order not in ("RGB", "BGR"):
+        raise Error(f"the transform's order is RGB or BGR, not {shorten(transform.order)}")
+    if transform.interpolation not in ("bilinear", "bicubic"):
+        raise Error(f"the transform's interpolation is bilinear or bicubic, not {shorten(transform.interpolation)}")
+
+
+def _check_binary(node: BinaryConv2d, channels: int) -> None:
+    if node.weight.dtype != np.int8 or not (np.abs(node.weight) == 1).all():
+        raise Error("a binary weight is int8, each -1 or +1")
+    _floats("alpha_w", node.alpha_w, channels)
+    _floats("beta_w", node.beta_w, channels)
+    with np.errstate(over="ignore"):
+        alpha_a, gamma = np.float32(node.alpha_a), np.float32(node.gamma)
+    if not np.isfinite(alpha_a) or not np.isfinite(gamma) or alpha_a == 0:
+        raise Error(f"alpha_a and gamma are finite in float32, alpha_a not 0; they are {alpha_a} and {gamma}")
+
+
+def _pool(node: MaxPool | AveragePool, shape: Shape) -> tuple[Shape, int]:
+    kernel = _integers("its kernel", node.kernel, 2, 1, MAX_KERNEL)
+    stride = _integers("its stride", node.stride, 2, 1, MAX_KERNEL)
+    padding = _integers("its padding", node.padding, 4, 0, MAX_KERNEL)
+    extents = []
+    for axis in (0, 1):
+        size, before, after = shape[1 + axis], padding[axis], padding[2 + axis]
+        out = _extent(size, before, after, kernel[axis], 1, stride[axis])
+        if before >= kernel[axis] or (out - 1) * stride[axis] - before >= size:
+            raise Error("a window of the pool lies wholly outside the image; pad less")
+        extents.append(out)
+    if isinstance(node, AveragePool) and node.divisor not in ("inside", "window"):
+        raise Error(f"the divisor is inside or window, not {shorten(node.divisor)}")
+    return (shape[0], extents[0], extents[1]), prod(kernel)
+
+
+def _extent(size: int, before: int, after: int, kernel: int, dilation: int, stride: int) -> int:
+    """Rows (or columns) of a result. Python's // rounds towards minus infinity, as the format wants it."""
+    out = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+    if out < 1:
+        raise Error(
+            f"its window of {dilation * (kernel - 1) + 1} does not fit into {size + before + after} padded pixels"
+        )
+    return out
+
+
+def _border_classes(size: int, before: int, out: int, kernel: int, dilation: int, stride: int) -> int:
+    """Number of distinct sets of kernel rows that lie inside the image. Such a set is an interval."""
+    start = np.arange(out) * stride - before
+    first = np.clip(-(start // dilation), 0, kernel)  # the least k with start + k * dilation >= 0
+    end = np.clip(-((start - size) // dilation), 0, kernel)  # the least k with start + k * dilation >= size
+    intervals = np.where(first < end, first * (MAX_KERNEL + 1) + end, 0)
+    return len(np.unique(intervals))
+
+
+def _check_shape(what: str, shape: Shape) -> None:
+    channels, height, width = shape
+    inside = 1 <= channels <= MAX_CHANNELS and 1 <= height <= MAX_EXTENT and 1 <= width <= MAX_EXTENT
+    if not inside or _elements(shape) > MAX_ELEMENTS:
+        raise Error(
+            f"{what} has shape {shape}; at most {MAX_CHANNELS} channels, {MAX_EXTENT} rows and columns, "
+            f"{MAX_ELEMENTS} elements are allowed"
+        )
+
+
+def _round_up(number: int, to: int) -> int:
+    return -(-number // to) * to
+
+
+def _elements(shape: Shape) -> int:
+    """Elements of a value, its channels rounded up to 16: what an engine allocates for it."""
+    return _round_up(shape[0], 16) * shape[1] * shape[2]
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _integer(what: str, value: Any, low: int, high: int) -> int:
+    if not _is_integer(value) or not low <= value <= high:
+        raise Error(f"{what} is {low} to {high}, not {shorten(value)}")
+    return int(value)
+
+
+def _integers(what: str, values: Any, count: int, low: int, high: int) -> list[int]:
+    if not isinstance(values, tuple | list) or len(values) != count:
+        raise Error(f"{what} has {count} numbers, not {shorten(values)}")
+    return [_integer(what, value, low, high) for value in values]
+
+
+def _floats(what: str, array: Any, *shape: int) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise Error(f"{what} is a float32 array of shape {shape}, not {found}")
+    if not np.isfinite(array).all():
+        raise Error(f"{what} holds a number that is not finite")
+
+
+def _name(what: str, text: Any, low: int) -> None:
+    if not isinstance(text, str) or not low <= len(text) <= MAX_NAME:
+        raise Error(f"{what} is a string of {low} to {MAX_NAME} characters, not {shorten(text)}")
+    check_string(text)

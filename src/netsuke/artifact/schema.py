@@ -1,0 +1,357 @@
+"""Between a graph and its JSON object (docs/format.md, section 3): one small writer and one small reader a type.
+
+Arrays stand in the object as ranges of two tensors, `float32` and `bits`. The reader checks the form (keys, types,
+ranges); `infer.py` checks the sense.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from reprlib import repr as shorten
+from typing import Any
+
+import numpy as np
+
+from .contract import MAX_CHANNELS, MAX_SHARED, Error
+from .graph import (
+    Add,
+    Affine,
+    AveragePool,
+    Binarize,
+    BinaryConv2d,
+    Clamp,
+    Concat,
+    Conv2d,
+    Graph,
+    Identity,
+    InputTransform,
+    MaxPool,
+    Node,
+    Output,
+    PadChannels,
+    Step,
+    Store,
+    TwoSlope,
+)
+from .infer import Inference, infer, name_node
+
+
+# ----------------------------------------------------------------------------------------------- writing
+class Pool:
+    """A tensor under construction: arrays one after another, an array that was there before only once."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._places: dict[bytes, int] = {}
+        self._shared = 0
+
+    def add(self, array: np.ndarray) -> list[int]:
+        """Its `[offset, n]`, in elements."""
+        data = array.tobytes()
+        if data in self._places and self._shared + array.size <= MAX_SHARED:
+            self._shared += array.size
+        else:
+            self._places[data] = len(self.data) // array.itemsize
+            self.data += data
+        return [self._places[data], array.size]
+
+
+def to_json(graph: Graph, floats: Pool, bits: Pool) -> dict[str, Any]:
+    """The JSON object of a graph; its arrays are added to the two pools.
+
+    Raises:
+        Error: the graph breaks a rule of docs/format.md section 3.
+    """
+    infer(graph)
+    inputs: dict[str, Any] = {"shape": [int(n) for n in graph.input_shape]}
+    if graph.transform is not None:
+        inputs["transform"] = _transform_to_json(graph.transform, floats)
+    return {
+        "input": inputs,
+        "model": graph.model,
+        "nodes": [_node_to_json(node, floats, bits) for node in graph.nodes],
+        "outputs": [{"rank": int(output.rank), "value": int(output.value)} for output in graph.outputs],
+    }
+
+
+def _transform_to_json(transform: InputTransform, floats: Pool) -> dict[str, Any]:
+    return {
+        "crop": int(transform.crop),
+        "interpolation": transform.interpolation,
+        "order": transform.order,
+        "resize": int(transform.resize),
+        "scale": floats.add(transform.scale),
+        "shift": floats.add(transform.shift),
+    }
+
+
+def _node_to_json(node: Node, floats: Pool, bits: Pool) -> dict[str, Any]:
+    common = {"inputs": [int(index) for index in node.inputs], "name": node.name}
+    if isinstance(node, Conv2d | BinaryConv2d):
+        own = _convolution_to_json(node, floats, bits)
+    elif isinstance(node, MaxPool):
+        own = {"op": "max_pool", **_window_to_json(node)}
+    elif isinstance(node, AveragePool):
+        own = {"op": "average_pool", "divisor": node.divisor, **_window_to_json(node)}
+    elif isinstance(node, PadChannels):
+        own = {"op": "pad_channels", "before": int(node.before), "after": int(node.after)}
+    else:
+        own = {"op": "concat" if isinstance(node, Concat) else "identity"}
+    return {**common, **own, "epilogue": [_step_to_json(step, floats) for step in node.epilogue]}
+
+
+def _convolution_to_json(node: Conv2d | BinaryConv2d, floats: Pool, bits: Pool) -> dict[str, Any]:
+    own = {
+        "op": "conv2d",
+        "bias": _zeros_or(node.bias, floats),
+        "channels": node.weight.shape[0],
+        "dilation": [int(n) for n in node.dilation],
+        "groups": int(node.groups),
+        "kernel": list(node.weight.shape[1:3]),
+        "padding": [int(n) for n in node.padding],
+        "stride": [int(n) for n in node.stride],
+    }
+    if isinstance(node, Conv2d):
+        return {**own, "weight": floats.add(node.weight)}
+    return {
+        **own,
+        "op": "binary_conv2d",
+        "activation": floats.add(np.array([node.alpha_a, node.gamma], np.float32)),
+        "weight": bits.add(np.packbits(node.weight.reshape(-1) > 0, bitorder="little")),
+        "weight_offset": _zeros_or(node.beta_w, floats),
+        "weight_scale": floats.add(node.alpha_w),
+    }
+
+
+def _zeros_or(array: np.ndarray, floats: Pool) -> list[int]:
+    positive_zeros = not any(array.tobytes())  # -0.0 is another number
+    return [0, 0] if positive_zeros else floats.add(array)
+
+
+def _window_to_json(node: MaxPool | AveragePool) -> dict[str, Any]:
+    return {name: [int(n) for n in getattr(node, name)] for name in ("kernel", "padding", "stride")}
+
+
+def _step_to_json(step: Step, floats: Pool) -> dict[str, Any]:
+    if isinstance(step, Affine):
+        return {"op": "affine", "scale": floats.add(step.scale), "shift": floats.add(step.shift)}
+    if isinstance(step, Add):
+        return {"op": "add", "value": int(step.value)}
+    if isinstance(step, TwoSlope):
+        return {"op": "two_slope", "negative": floats.add(step.negative), "positive": floats.add(step.positive)}
+    if isinstance(step, Clamp):
+        return {"op": "clamp", "high": floats.add(step.high), "low": floats.add(step.low)}
+    if isinstance(step, Store):
+        return {"op": "store", "out": int(step.out)}
+    threshold = floats.add(step.threshold)
+    return {"op": "binarize", "flip": int(step.flip), "out": int(step.out), "threshold": threshold}
+
+
+# ----------------------------------------------------------------------------------------------- reading
+def from_json(root: Any, floats: np.ndarray, bits: np.ndarray) -> Graph:
+    """The graph of a JSON object, checked. Its float arrays are views of `floats`.
+
+    Args:
+        root: what `canonical_json.parse` returned.
+        floats: the file's `float32` tensor, shape (n,).
+        bits: the file's `bits` tensor, uint8 of shape (n,).
+
+    Raises:
+        Error: the object or what it says breaks a rule of docs/format.md section 3.
+    """
+    return _Reader(floats, bits).graph(root)
+
+
+class _Reader:
+    def __init__(self, floats: np.ndarray, bits: np.ndarray) -> None:
+        self._floats = floats
+        self._bits = bits
+        self._floats_left = len(floats) + MAX_SHARED
+        self._bits_left = len(bits) + MAX_SHARED
+
+    def graph(self, root: Any) -> Graph:
+        _keys(root, "the graph", "input", "model", "nodes", "outputs")
+        image = root["input"]
+        if not isinstance(image, dict) or "transform" in image:
+            _keys(image, "`input`", "shape", "transform")
+        else:
+            _keys(image, "`input`", "shape")
+        shape = _integers(image["shape"], 3)
+        transform = self.transform(image["transform"], shape[0]) if "transform" in image else None
+        inference = Inference(root["model"], shape, transform)
+        nodes = []
+        for position, entry in enumerate(_list(root["nodes"])):
+            with name_node(position, entry.get("name") if isinstance(entry, dict) else entry):
+                nodes.append(self.node(entry, inference))
+        outputs = [self.output(entry) for entry in _list(root["outputs"])]
+        inference.finish(outputs)
+        return Graph(root["model"], (shape[0], shape[1], shape[2]), nodes, outputs, transform)
+
+    def transform(self, entry: Any, channels: int) -> InputTransform:
+        _keys(entry, "the transform", "crop", "interpolation", "order", "resize", "scale", "shift")
+        return InputTransform(
+            scale=self.floats(entry["scale"], channels),
+            shift=self.floats(entry["shift"], channels),
+            order=entry["order"],
+            resize=entry["resize"],
+            crop=entry["crop"],
+            interpolation=entry["interpolation"],
+        )
+
+    def output(self, entry: Any) -> Output:
+        _keys(entry, "an output", "rank", "value")
+        return Output(value=entry["value"], rank=entry["rank"])
+
+    def node(self, entry: Any, inference: Inference) -> Node:
+        """The next node, checked. `inference` knows the values before it and so the lengths of its arrays."""
+        op = entry.get("op") if isinstance(entry, dict) else None
+        if not isinstance(op, str) or op not in _NODE_KEYS:
+            raise Error(f"its op {shorten(op)} is none of {', '.join(_NODE_KEYS)}")
+        own_keys = _NODE_KEYS[op]
+        _keys(entry, f"a {op} node", "epilogue", "inputs", "name", "op", *own_keys)
+        inputs = _list(entry["inputs"])
+        own: dict[str, Any]
+        if op in ("conv2d", "binary_conv2d"):
+            if len(inputs) != 1:
+                raise Error(f"a {op} node has one input, not {len(inputs)}")
+            kind = "float32" if op == "conv2d" else "bits"
+            own = self.convolution(entry, inference.value(inputs[0], kind).shape[0])
+        elif op in ("max_pool", "average_pool"):
+            own = {name: tuple(_integers(entry[name], count)) for name, count in _WINDOW_KEYS.items()}
+            own |= {"divisor": entry["divisor"]} if op == "average_pool" else {}
+        else:
+            own = {name: entry[name] for name in own_keys}
+        node: Node = _NODE_TYPES[op](name=entry["name"], inputs=inputs, **own)
+        shape = inference.add_result(node)
+        node.epilogue = [self.step(step, shape[0]) for step in _list(entry["epilogue"])]
+        inference.add_epilogue(node, shape)
+        return node
+
+    def convolution(self, entry: dict[str, Any], input_channels: int) -> dict[str, Any]:
+        """The own fields of a convolution over a value of `input_channels`."""
+        channels, groups = _integers([entry["channels"], entry["groups"]], 2)
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise Error(f"its output channels are 1 to {MAX_CHANNELS}, not {channels}")
+        if groups == 0 or input_channels % groups:
+            raise Error(f"its {input_channels} input channels are not divisible by {groups} groups")
+        shape = (channels, *_integers(entry["kernel"], 2), input_channels // groups)
+        own = {
+            "stride": tuple(_integers(entry["stride"], 2)),
+            "padding": tuple(_integers(entry["padding"], 4)),
+            "dilation": tuple(_integers(entry["dilation"], 2)),
+            "groups": groups,
+            "bias": self.floats_or_zeros(entry["bias"], channels),
+        }
+        if entry["op"] == "conv2d":
+            return {**own, "weight": self.floats(entry["weight"], prod(shape)).reshape(shape)}
+        alpha_a, gamma = self.floats(entry["activation"], 2)
+        return {
+            **own,
+            "weight": self.signs(entry["weight"], shape),
+            "alpha_w": self.floats(entry["weight_scale"], channels),
+            "beta_w": self.floats_or_zeros(entry["weight_offset"], channels),
+            "alpha_a": float(alpha_a),
+            "gamma": float(gamma),
+        }
+
+    def step(self, entry: Any, channels: int) -> Step:
+        op = entry.get("op") if isinstance(entry, dict) else None
+        if not isinstance(op, str) or op not in _STEP_KEYS:
+            raise Error(f"the step {shorten(op)} is none of {', '.join(_STEP_KEYS)}")
+        _keys(entry, f"a step {op}", "op", *_STEP_KEYS[op])
+        if op == "affine":
+            return Affine(self.floats(entry["scale"], channels), self.floats(entry["shift"], channels))
+        if op == "add":
+            return Add(entry["value"])
+        if op == "two_slope":
+            return TwoSlope(self.floats(entry["positive"], channels), self.floats(entry["negative"], channels))
+        if op == "clamp":
+            return Clamp(self.floats(entry["low"], channels), self.floats(entry["high"], channels))
+        if op == "store":
+            return Store(entry["out"])
+        if entry["flip"] not in (0, 1):
+            raise Error(f"`flip` is 0 or 1, not {shorten(entry['flip'])}")
+        return Binarize(self.floats(entry["threshold"], 1, channels), entry["flip"] == 1, entry["out"])
+
+    # ------------------------------------------------------------------------------------------- ranges
+    def floats(self, entry: Any, *lengths: int) -> np.ndarray:
+        """The range `F[n]`, n being one of `lengths`."""
+        offset, count = _range(entry, len(self._floats), *lengths)
+        self._floats_left -= count
+        if self._floats_left < 0:
+            raise Error(f"ranges of the float32 tensor are shared for more than {MAX_SHARED} elements")
+        return self._floats[offset : offset + count]
+
+    def floats_or_zeros(self, entry: Any, length: int) -> np.ndarray:
+        """The range `F[length]` or `F[0]`, which is written [0, 0]."""
+        if entry == [0, 0]:
+            return np.zeros(length, np.float32)
+        return self.floats(entry, length)
+
+    def signs(self, entry: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """The range `B[ceil(n / 8)]` as n signs, int8 of `shape`."""
+        count = prod(shape)
+        offset, length = _range(entry, len(self._bits), (count + 7) // 8)
+        self._bits_left -= length
+        if self._bits_left < 0:
+            raise Error(f"ranges of the bits tensor are shared for more than {MAX_SHARED} bytes")
+        ones = np.unpackbits(self._bits[offset : offset + length], bitorder="little")
+        if ones[count:].any():
+            raise Error("a bit past the end of its weight is not 0")
+        return (2 * ones[:count].astype(np.int8) - 1).reshape(shape)
+
+
+_WINDOW_KEYS = {"kernel": 2, "padding": 4, "stride": 2}
+_CONVOLUTION_KEYS = ("bias", "channels", "dilation", "groups", "kernel", "padding", "stride", "weight")
+_NODE_KEYS: dict[str, tuple[str, ...]] = {
+    "conv2d": _CONVOLUTION_KEYS,
+    "binary_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_offset", "weight_scale"),
+    "max_pool": tuple(_WINDOW_KEYS),
+    "average_pool": ("divisor", *_WINDOW_KEYS),
+    "pad_channels": ("after", "before"),
+    "concat": (),
+    "identity": (),
+}
+_NODE_TYPES: dict[str, Any] = {
+    "conv2d": Conv2d,
+    "binary_conv2d": BinaryConv2d,
+    "max_pool": MaxPool,
+    "average_pool": AveragePool,
+    "pad_channels": PadChannels,
+    "concat": Concat,
+    "identity": Identity,
+}
+_STEP_KEYS: dict[str, tuple[str, ...]] = {
+    "affine": ("scale", "shift"),
+    "add": ("value",),
+    "two_slope": ("negative", "positive"),
+    "clamp": ("high", "low"),
+    "binarize": ("flip", "out", "threshold"),
+    "store": ("out",),
+}
+
+
+def _keys(entry: Any, what: str, *keys: str) -> None:
+    if not isinstance(entry, dict) or set(entry) != set(keys):
+        found = ", ".join(entry) if isinstance(entry, dict) else type(entry).__name__
+        raise Error(f"{what} has the keys {', '.join(sorted(keys))}, not {shorten(found)}")
+
+
+def _list(entry: Any) -> list[Any]:
+    if not isinstance(entry, list):
+        raise Error(f"an array is expected, not {shorten(entry)}")
+    return entry
+
+
+def _integers(entry: Any, count: int) -> list[int]:
+    if not isinstance(entry, list) or len(entry) != count or not all(type(number) is int for number in entry):
+        raise Error(f"{count} integers are expected, not {shorten(entry)}")
+    return entry
+
+
+def _range(entry: Any, length: int, *counts: int) -> tuple[int, int]:
+    offset, count = _integers(entry, 2)
+    if count not in counts or offset + count > length:
+        wanted = " or ".join(str(count) for count in counts)
+        raise Error(f"the range {entry} is not {wanted} long or does not lie inside its tensor of {length}")
+    return offset, count
