@@ -1,0 +1,46 @@
+"""netsuke: vision networks carved down to one bit a weight, and an engine that runs them. Importing it imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from netsuke.artifact.contract import Error
+
+if TYPE_CHECKING:
+    from netsuke.data.preprocess import Preprocess
+    from netsuke.engine import load
+    from netsuke.lowering import export
+    from netsuke.methods import binarize
+    from netsuke.models import create_model, list_models
+
+__version__ = "0.1.0"
+
+# Attributes whose home is imported when they are first asked for (PEP 562).
+_HOMES = {
+    "Preprocess": "netsuke.data.preprocess",
+    "binarize": "netsuke.methods",
+    "create_model": "netsuke.models",
+    "export": "netsuke.lowering",
+    "list_models": "netsuke.models",
+    "load": "netsuke.engine",
+}
+
+__all__ = ["Error", "Preprocess", "__version__", "binarize", "create_model", "export", "list_models", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netsuke' has no attribute {name!r}")
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise Error(f"netsuke.{name} needs PyTorch: pip install 'netsuke[train]'") from None
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

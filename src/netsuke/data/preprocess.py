@@ -1,0 +1,47 @@
+"""How an 8-bit image becomes the network's input. Travels in the file, so that the engine takes plain images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from netsuke.artifact.contract import Error
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """x = (u * scale - mean[c]) / std[c] for a pixel u of 0 to 255, after resizing and cropping.
+
+    mean, std: one number a channel, in the network's channel order. order: the channel order the network wants, "RGB"
+    or "BGR". resize: the shorter side in pixels, 0 to leave the size alone. crop: side of the centre crop in pixels, 0
+    for none. interpolation: "bilinear" or "bicubic". Raises netsuke.Error for values that make no transform.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float = 1 / 255
+    order: str = "RGB"
+    resize: int = 0
+    crop: int = 0
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
+        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise Error(f"mean has {len(self.mean)} and std {len(self.std)} numbers: give one a channel in both")
+        if not all(math.isfinite(v) for v in (*self.mean, *self.std, self.scale)) or 0 in self.std or self.scale == 0:
+            raise Error("mean, std and scale must be finite, std and scale not 0")
+        if self.order not in ("RGB", "BGR"):
+            raise Error(f"order is {self.order!r}: use 'RGB' or 'BGR'")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise Error(f"interpolation is {self.interpolation!r}: use 'bilinear' or 'bicubic'")
+        if self.resize < 0 or self.crop < 0:
+            raise Error("resize and crop are sizes in pixels, 0 for none")
+
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(scale, shift), float32 of shape (C,), with x = u * scale + shift; computed in float64, rounded once."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)

@@ -1,0 +1,242 @@
+"""The first graph of a captured module: one node an operator, every result stored, constants in float64."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from netsuke.artifact.contract import MAX_NAME, Error
+from netsuke.artifact.graph import Binarize, Graph, Identity, Node, Output, Step, Store
+from netsuke.lowering.capture import Captured
+
+Padding = tuple[int, int, int, int]
+NO_PADDING: Padding = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Map:
+    """A tensor that depends on the input: value `value` of the graph, of size (C, H, W).
+
+    shape: torch's shape of one image, which keeps the order of elements: (C, H, W), (C * H * W,), (C, 1, 1, 1), ...
+    padding: zeros around it (top, left, bottom, right) that the next convolution or pool takes over.
+    features: (scale, shift), each (C * H * W,), of a flattened map, that the next linear layer takes over.
+    """
+
+    value: int
+    size: tuple[int, int, int]
+    shape: tuple[int, ...]
+    padding: Padding = NO_PADDING
+    features: tuple[np.ndarray, np.ndarray] | None = None
+
+
+class BatchSize:
+    """Stands for numbers that only the batch decides."""
+
+
+BATCH = BatchSize()
+
+
+@dataclass
+class Origin:
+    """Where a graph value is found in the captured graph: the result of node `name`, or (bits) what it binarizes."""
+
+    name: str
+    bits: bool = False
+
+
+@dataclass
+class Built:
+    """graph: unfused, its arrays float64. origin: value id -> where it comes from, for tests and traces."""
+
+    graph: Graph
+    origin: dict[int, Origin] = field(default_factory=dict)
+
+
+Handler = Callable[..., Any]
+HANDLERS: dict[str, Handler] = {}
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    """Register a function (builder, *args) -> Map for operators such as "aten.relu.default"."""
+
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            HANDLERS[name] = handler
+        return handler
+
+    return register
+
+
+class Builder:
+    """Walks the captured graph once. `node` is the captured node in hand."""
+
+    def __init__(self, captured: Captured, model: str) -> None:
+        self.captured = captured
+        self.graph = Graph(model, captured.input_shape, [], [])
+        self.origin: dict[int, Origin] = {0: Origin("")}
+        self.values = 1
+        self.node: fx.Node
+
+    # ---------------------------------------------------------------------------------------- for handlers
+    def add(self, node: Node, size: tuple[int, int, int], shape: tuple[int, ...] | None = None, *steps: Step) -> Map:
+        """Append `node`, run `steps` on its result, and store it."""
+        out = self._new_value(Origin(self.node.name))
+        node.epilogue = [*steps, Store(out)]
+        self.graph.nodes.append(node)
+        return Map(out, size, size if shape is None else shape)
+
+    def step(self, x: Map, *steps: Step) -> Map:
+        """Run pointwise steps on x."""
+        self.plain(x)
+        return self.add(Identity(self.name(), [x.value]), x.size, x.shape, *steps)
+
+    def binarize(self, x: Map, threshold: np.ndarray, flip: bool) -> int:
+        """The bits of x: the id of the new value."""
+        self.plain(x)
+        out = self._new_value(Origin(self.node.name, bits=True))
+        self.graph.nodes.append(Identity(self.name() + ".binarize", [x.value], [Binarize(threshold, flip, out)]))
+        return out
+
+    def plain(self, x: Any) -> Map:
+        """x, which must be a map of the input with nothing left to take over."""
+        if not isinstance(x, Map):
+            raise self.refuse("its first operand does not depend on the input")
+        if x.padding != NO_PADDING:
+            raise self.refuse("zeros padded around a map can only feed a float convolution or an average pool")
+        if x.features is not None:
+            raise self.refuse("a scale for each element of a flattened map can only feed a float linear layer")
+        return x
+
+    def image(self, x: Any) -> Map:
+        """x, which must be a map (N, C, H, W); padding may be left."""
+        if not isinstance(x, Map) or x.shape != x.size:
+            raise self.refuse("it needs a map of shape (N, C, H, W) that depends on the input")
+        return x
+
+    def per_channel(self, constant: Any, x: Map) -> np.ndarray:
+        """A number or constant tensor that broadcasts against x along its channels, as float64 (C,)."""
+        array = np.asarray(to_numpy(constant), np.float64)
+        channels = x.size[0]
+        if array.size == 1 and array.ndim <= len(x.shape) + 1:
+            return np.full(channels, array.reshape(-1)[0])
+        shape = (1,) * (len(x.shape) + 1 - array.ndim) + array.shape
+        if shape == (1, channels) + (1,) * (len(x.shape) - 1) and x.shape[0] == channels:
+            return array.reshape(channels)
+        raise self.refuse(f"a constant of shape {array.shape} is not one number a channel")
+
+    def name(self) -> str:
+        """The path of the layer in hand, such as layer1.0.conv1; of a loose operator, its owner's path and its name."""
+        stack = self.node.meta.get("nn_module_stack") or {}
+        path, kind = list(stack.values())[-1] if stack else ("", "")
+        kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        leaf = re.match(r"torch\.nn\.modules\.(?!container)|torch\.nn\.modules\.linear|netsuke\.", kind)
+        path = path if leaf and path and "metadata_hook" not in path else f"{path}.{self.node.name}".lstrip(".")
+        return re.sub(r'[^ -~]|["\\]', "_", path)[:MAX_NAME]
+
+    def refuse(self, why: str) -> Error:
+        """An Error that names the operator in hand and the line of the user's module."""
+        operator_name = str(self.node.target).removeprefix("aten.").removesuffix(".default")
+        return Error(f"cannot export {operator_name!r}{self._where()}: {why}")
+
+    # ---------------------------------------------------------------------------------------- the walk
+    def run(self) -> Built:
+        env: dict[fx.Node, Any] = {}
+        inputs = 0
+        for node in self.captured.module.graph.nodes:
+            self.node = node
+            if node.op == "placeholder":
+                inputs += 1
+                self.origin[0] = Origin(node.name)
+                env[node] = Map(0, self.captured.input_shape, self.captured.input_shape)
+            elif node.op == "get_attr":
+                env[node] = _wide(operator.attrgetter(str(node.target))(self.captured.module))
+            elif node.op == "call_function":
+                env[node] = self._call(node, env)
+            elif node.op == "output":
+                self._outputs(fx.map_arg(node.args[0], lambda n: env[n]))
+        if inputs != 1:
+            raise Error(f"the module takes {inputs} inputs: only one image batch is supported")
+        return Built(self.graph, self.origin)
+
+    def _call(self, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: env[n])
+        given = [env[n] for n in node.all_input_nodes]
+        value = node.meta.get("val")
+        if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat, int, bool, float)):
+            return BATCH if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat)) else value
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        if not any(isinstance(g, (Map, tuple)) for g in given):
+            if any(g is BATCH for g in given):
+                raise self.refuse("a constant whose size depends on the batch is not supported")
+            return _wide(node.target(*args, **kwargs))  # type: ignore[operator]
+        handler = HANDLERS.get(str(node.target))
+        if handler is None:
+            raise self.refuse("the operator is not supported. Write this part with supported ones, or leave it outside")
+        return handler(self, *args, **kwargs)
+
+    def _outputs(self, results: Any) -> None:
+        for result in torch.utils._pytree.tree_leaves(results):
+            if not isinstance(result, Map):
+                raise Error("the module returns something that does not depend on its input: return feature maps only")
+            result = self.plain(result)
+            rank = len(result.shape) + 1
+            if rank == 2 or result.shape == result.size:
+                if result.value == 0:
+                    result = self.add(Identity("output", [0]), result.size, result.shape)
+                self.graph.outputs.append(Output(result.value, rank))
+            else:
+                raise Error(
+                    f"the module returns a tensor of shape (N, {_csv(result.shape)}): return (N, F) or (N, C, H, W)"
+                )
+
+    def _new_value(self, origin: Origin) -> int:
+        self.values += 1
+        self.origin[self.values - 1] = origin
+        return self.values - 1
+
+    def _where(self) -> str:
+        """The innermost line of the trace that is not torch's own."""
+        trace = self.node.meta.get("stack_trace") or ""
+        lines = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n([^\n]*)', trace)
+        own = [m for m in lines if "/torch/" not in m[0] and not m[0].startswith("torch/")]
+        if not own:
+            return f" of {self.name()!r}"
+        file, number, text = own[-1]
+        return f" at {file}:{number} ({text.strip()})"
+
+
+def build(captured: Captured, model: str) -> Built:
+    """The unfused graph of a captured module. Raises netsuke.Error for what the file format cannot express."""
+    from netsuke.lowering import operators  # noqa: F401  registers the handlers
+
+    return Builder(captured, model).run()
+
+
+def to_numpy(constant: Any) -> np.ndarray:
+    """A constant tensor or number as a numpy array."""
+    return constant.detach().numpy() if isinstance(constant, Tensor) else np.asarray(constant)
+
+
+def _wide(value: Any) -> Any:
+    """Floating tensors in float64: constants are combined there and rounded once, at the end."""
+    if isinstance(value, Tensor):
+        value = value.detach()
+        return value.double() if value.is_floating_point() else value
+    return value
+
+
+def _csv(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(s) for s in shape)
+
+
+def reshaped(x: Map, shape: tuple[int, ...]) -> Map:
+    """The same elements in the same order under another torch shape."""
+    return replace(x, shape=shape)

@@ -1,0 +1,78 @@
+"""`netsuke.export`: a module in, a file out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from netsuke import artifact
+from netsuke.artifact.contract import Error
+from netsuke.artifact.graph import Graph, InputTransform
+from netsuke.lowering.build import Origin, build
+from netsuke.lowering.capture import Captured, capture
+from netsuke.lowering.passes import optimise
+
+
+class PreprocessLike(Protocol):
+    """What export reads of a netsuke.Preprocess (which lives where no torch and no graph is known)."""
+
+    order: str
+    resize: int
+    crop: int
+    interpolation: str
+
+    def affine(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass
+class Lowered:
+    """graph: as in the file. captured: the module it came from. origin: graph value -> place in the captured module."""
+
+    graph: Graph
+    captured: Captured
+    origin: dict[int, Origin]
+
+
+def lower(module: nn.Module, example_input: Tensor, preprocess: Any = None, model: str = "model") -> Lowered:
+    """Capture a copy of `module` in eval mode and turn it into a graph. Arguments and errors as for `export`."""
+    captured = capture(module, example_input)
+    built = build(captured, model)
+    graph, ids = optimise(built.graph)
+    graph.transform = None if preprocess is None else _transform(preprocess, captured.input_shape[0])
+    return Lowered(graph, captured, {new: built.origin[old] for old, new in ids.items() if old in built.origin})
+
+
+def export(
+    module: nn.Module,
+    example_input: Tensor,
+    path: str | os.PathLike[str],
+    preprocess: Any = None,
+    model: str = "model",
+) -> Path:
+    """Write `module` as a .netsuke file and return its path.
+
+    module: any torch module made of supported operators; a copy in eval mode is captured, the module stays as it is.
+    example_input: float images (N, C, H, W) of the size to run at, any N. preprocess: a netsuke.Preprocess, which lets
+    the file take 8-bit images; None makes a file for normalised float32 input only. model: the name in the file.
+    Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module.
+    """
+    if not isinstance(model, str) or not model:
+        raise Error("model is the name to write into the file: give a string that is not empty")
+    target = Path(path)
+    artifact.save(lower(module, example_input, preprocess, model).graph, target)
+    return target
+
+
+def _transform(preprocess: PreprocessLike, channels: int) -> InputTransform:
+    try:
+        scale, shift = preprocess.affine()
+    except AttributeError:
+        raise Error(f"preprocess must be a netsuke.Preprocess, not a {type(preprocess).__name__}") from None
+    if len(scale) != channels:
+        raise Error(f"preprocess has {len(scale)} channels and the example input {channels}: make them equal")
+    return InputTransform(scale, shift, preprocess.order, preprocess.resize, preprocess.crop, preprocess.interpolation)

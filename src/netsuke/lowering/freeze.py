@@ -1,0 +1,125 @@
+"""A copy of a module in which every compressed layer is a frozen leaf: it holds what the file will hold."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from netsuke.artifact.contract import Error
+from netsuke.lowering import ops
+from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """A float32 copy of `module` in eval mode, compressed layers frozen. `module` itself is left alone.
+
+    Raises netsuke.Error where a layer cannot be frozen, naming it.
+    """
+    try:
+        frozen = copy.deepcopy(module)
+    except Exception as error:  # a user's module may refuse to be copied in any way it likes
+        raise Error(f"{type(module).__name__} cannot be copied ({error}): export works on a copy of it") from error
+    frozen = frozen.eval().float().cpu()
+    if type(frozen) in _LEAVES:
+        return _leaf(frozen, "")
+    leaves: dict[int, nn.Module] = {}  # a layer used under two names stays one layer
+    for path, parent in list(frozen.named_modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in _LEAVES:
+                if id(child) not in leaves:
+                    leaves[id(child)] = _leaf(child, f"{path}.{name}" if path else name)
+                setattr(parent, name, leaves[id(child)])
+    return frozen
+
+
+def _leaf(layer: nn.Module, name: str) -> nn.Module:
+    try:
+        with torch.no_grad():
+            return _LEAVES[type(layer)](layer).eval()
+    except Error as error:
+        raise Error(f"layer {name!r} cannot be exported: {error}") from None
+
+
+class FrozenBinary(nn.Module):
+    """What a binary convolution or linear layer is at inference."""
+
+    sign: Tensor
+    alpha_w: Tensor
+    beta_w: Tensor
+    bias: Tensor
+    threshold: Tensor
+
+    def __init__(self, layer: BinaryConv2d | BinaryLinear) -> None:
+        super().__init__()
+        weights = layer.binary_w(layer.weight)
+        activation = layer.binary_a.constants()
+        for what, tensor in (("weight scales", weights.alpha), ("weight offsets", weights.beta)):
+            if not bool(torch.isfinite(tensor).all()):
+                raise Error(f"its {what} are not finite: training has diverged")
+        self.register_buffer("sign", weights.sign.to(torch.int8))
+        self.register_buffer("alpha_w", weights.alpha.clone())
+        self.register_buffer("beta_w", weights.beta.clone())
+        self.register_buffer("bias", torch.zeros_like(weights.alpha) if layer.bias is None else layer.bias.clone())
+        self.register_buffer("threshold", activation.threshold.float())
+        self.alpha_a, self.gamma = activation.alpha, activation.gamma
+
+
+class FrozenBinaryConv2d(FrozenBinary):
+    def __init__(self, layer: BinaryConv2d) -> None:
+        super().__init__(layer)
+        if layer.padding_mode != "zeros":
+            raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use 'zeros'")
+        self.stride, self.dilation, self.groups = list(layer.stride), list(layer.dilation), layer.groups
+        self.padding = conv_padding(layer.padding, list(layer.kernel_size), self.dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.binary_conv2d(
+            x,
+            self.sign,
+            self.alpha_w,
+            self.beta_w,
+            self.bias,
+            self.threshold,
+            self.alpha_a,
+            self.gamma,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+
+
+class FrozenBinaryLinear(FrozenBinary):
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.binary_linear(
+            x, self.sign, self.alpha_w, self.beta_w, self.bias, self.threshold, self.alpha_a, self.gamma
+        )
+
+
+class FrozenMaxout(nn.Module):
+    def __init__(self, layer: Maxout) -> None:
+        super().__init__()
+        self.positive = nn.Parameter(layer.pos_scale.detach().clone())
+        self.negative = nn.Parameter(layer.neg_scale.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.two_slope(x, self.positive, self.negative)
+
+
+_LEAVES = {BinaryConv2d: FrozenBinaryConv2d, BinaryLinear: FrozenBinaryLinear, Maxout: FrozenMaxout}
+
+
+def conv_padding(padding: str | tuple[int, ...] | list[int], kernel: list[int], dilation: list[int]) -> list[int]:
+    """(top, left, bottom, right) of a torch padding: numbers, "valid", or "same" (the odd tap goes below, right)."""
+    if padding == "valid":
+        return [0, 0, 0, 0]
+    if padding == "same":
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        before = [t // 2 for t in total]
+        return [before[0], before[1], total[0] - before[0], total[1] - before[1]]
+    if isinstance(padding, str):
+        raise Error(f"padding {padding!r} is not supported: use numbers, 'same' or 'valid'")
+    p = [int(v) for v in padding] * (2 if len(padding) == 1 else 1)
+    return [p[0], p[1], p[0], p[1]]

@@ -1,0 +1,475 @@
+"""How each aten operator becomes nodes of the graph. One function an operator; docs/format.md says what nodes do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from netsuke.artifact.contract import MAX_KERNEL
+from netsuke.artifact.graph import (
+    Add,
+    Affine,
+    AveragePool,
+    BinaryConv2d,
+    Clamp,
+    Concat,
+    Conv2d,
+    MaxPool,
+    PadChannels,
+    TwoSlope,
+)
+from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped, to_numpy
+from netsuke.lowering.freeze import conv_padding
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+# ------------------------------------------------------------------------------------------- convolutions
+@handles("aten.conv2d.default", "aten.conv2d.padding")
+def conv2d(
+    b: Builder,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Map:
+    x = b.image(x)
+    if x.features is not None or not isinstance(weight, torch.Tensor) or isinstance(bias, Map):
+        raise b.refuse("its weight depends on the input")
+    kernel = list(weight.shape[2:])
+    own = conv_padding(padding if isinstance(padding, str) else _pair(padding), kernel, _pair(dilation))
+    node = Conv2d(
+        b.name(),
+        [x.value],
+        weight=to_numpy(weight).transpose(0, 2, 3, 1),
+        bias=np.zeros(len(weight)) if bias is None else to_numpy(bias),
+        stride=_two(stride),
+        padding=_sum(own, x.padding),
+        dilation=_two(dilation),
+        groups=groups,
+    )
+    return b.add(node, _conv_size(b, node, x.size))
+
+
+@handles("netsuke.binary_conv2d.default")
+def binary_conv2d(
+    b: Builder, x: Any, sign: Any, alpha_w: Any, beta_w: Any, bias: Any, threshold: Any, alpha_a: float, gamma: float,
+    stride: Any, padding: Any, dilation: Any, groups: int,
+) -> Map:  # fmt: skip
+    x = b.plain(b.image(x))
+    bits = b.binarize(x, to_numpy(threshold), flip=alpha_a < 0)
+    node = BinaryConv2d(
+        b.name(),
+        [bits],
+        weight=to_numpy(sign).transpose(0, 2, 3, 1),
+        alpha_w=to_numpy(alpha_w),
+        beta_w=to_numpy(beta_w),
+        bias=to_numpy(bias),
+        alpha_a=alpha_a,
+        gamma=gamma,
+        stride=_two(stride),
+        padding=_four(padding),
+        dilation=_two(dilation),
+        groups=groups,
+    )
+    return b.add(node, _conv_size(b, node, x.size))
+
+
+@handles("aten.linear.default")
+def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Map:
+    """The convolution whose kernel is the whole map: columns go from torch's order (C, H, W) to (H, W, C)."""
+    x = _flat(b, x)
+    if not isinstance(weight, torch.Tensor) or isinstance(bias, Map):
+        raise b.refuse("its weight depends on the input")
+    w = to_numpy(weight)
+    offset = np.zeros(len(w)) if bias is None else to_numpy(bias)
+    if x.features is not None:
+        scale, shift = x.features
+        w, offset = w * scale, offset + w @ shift
+    node = Conv2d(b.name(), [x.value], weight=_whole_map(w, x), bias=offset)
+    return b.add(node, (len(w), 1, 1), (len(w),))
+
+
+@handles("netsuke.binary_linear.default")
+def binary_linear(
+    b: Builder, x: Any, sign: Any, alpha_w: Any, beta_w: Any, bias: Any, threshold: Any, alpha_a: float, gamma: float
+) -> Map:
+    x = b.plain(_flat(b, x))
+    if threshold.numel() > 1 and x.size[1] * x.size[2] > 1:
+        raise b.refuse("a threshold for each element of a flattened map is not supported")
+    bits = b.binarize(x, to_numpy(threshold), flip=alpha_a < 0)
+    node = BinaryConv2d(
+        b.name(),
+        [bits],
+        weight=_whole_map(to_numpy(sign), x),
+        alpha_w=to_numpy(alpha_w),
+        beta_w=to_numpy(beta_w),
+        bias=to_numpy(bias),
+        alpha_a=alpha_a,
+        gamma=gamma,
+    )
+    return b.add(node, (len(sign), 1, 1), (len(sign),))
+
+
+def _flat(b: Builder, x: Any) -> Map:
+    if not isinstance(x, Map) or len(x.shape) != 1 or x.padding != NO_PADDING:
+        raise b.refuse("a linear layer needs a flattened map (N, features)")
+    if max(x.size[1:]) > MAX_KERNEL:
+        raise b.refuse(f"a flattened map may be at most {MAX_KERNEL} pixels high and wide")
+    return x
+
+
+def _whole_map(weight: np.ndarray, x: Map) -> np.ndarray:
+    return weight.reshape(len(weight), *x.size).transpose(0, 2, 3, 1)
+
+
+def _conv_size(b: Builder, node: Conv2d | BinaryConv2d, size: tuple[int, int, int]) -> tuple[int, int, int]:
+    outputs, *kernel = node.weight.shape[:3]
+    return (outputs, *_window_size(b, node, kernel, node.dilation, size))
+
+
+def _window_size(b: Builder, node: Any, kernel: Any, dilation: Any, size: tuple[int, int, int]) -> tuple[int, int]:
+    if max(*kernel, *node.stride, *dilation, *node.padding) > MAX_KERNEL:
+        raise b.refuse(f"kernel, stride, dilation and padding may be at most {MAX_KERNEL}")
+    out = []
+    for i in range(2):
+        room = size[1 + i] + node.padding[i] + node.padding[2 + i] - dilation[i] * (kernel[i] - 1) - 1
+        out.append(room // node.stride[i] + 1)
+    return out[0], out[1]
+
+
+# ------------------------------------------------------------------------------------------- pools
+@handles("aten.max_pool2d.default")
+def max_pool2d(
+    b: Builder, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Map:
+    x = b.plain(b.image(x))
+    if _two(dilation) != (1, 1):
+        raise b.refuse("a dilated pool is not supported")
+    k, s = _two(kernel), _two(stride or kernel)
+    node = MaxPool(b.name(), [x.value], kernel=k, stride=s, padding=_pool_padding(x.size, k, s, padding, ceil_mode))
+    return b.add(node, (x.size[0], *_window_size(b, node, k, (1, 1), x.size)))
+
+
+@handles("aten.avg_pool2d.default")
+def avg_pool2d(
+    b: Builder,
+    x: Any,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Map:
+    x = b.image(x)
+    if x.features is not None:
+        raise b.refuse("it needs a map of shape (N, C, H, W)")
+    k, s, p = _two(kernel), _two(stride or kernel), _two(padding)
+    if x.padding != NO_PADDING and p != (0, 0) and not count_include_pad:
+        raise b.refuse("count_include_pad=False behind a padded map is not supported")
+    height, width = (x.size[1] + x.padding[0] + x.padding[2], x.size[2] + x.padding[1] + x.padding[3])
+    own = _pool_padding((x.size[0], height, width), k, s, padding, ceil_mode)
+    padded = p != (0, 0) and count_include_pad or x.padding != NO_PADDING
+    if divisor_override is None and padded and own != (*p, *p):
+        raise b.refuse("ceil_mode that reaches past counted padding is not supported: use count_include_pad=False")
+    divisor = "window" if padded or divisor_override is not None else "inside"
+    node = AveragePool(b.name(), [x.value], kernel=k, stride=s, padding=_sum(own, x.padding), divisor=divisor)
+    steps = []
+    if divisor_override is not None:
+        scale = np.full(x.size[0], k[0] * k[1] / divisor_override)
+        steps = [Affine(scale, np.zeros_like(scale))]
+    return b.add(node, (x.size[0], *_window_size(b, node, k, (1, 1), x.size)), None, *steps)
+
+
+@handles("aten.adaptive_avg_pool2d.default")
+def adaptive_avg_pool2d(b: Builder, x: Any, size: Any) -> Map:
+    x = b.plain(b.image(x))
+    extent = x.size[1:]
+    out = [e if s is None else s for e, s in zip(extent, _pair(size), strict=True)]
+    if any(e % o for e, o in zip(extent, out, strict=True)):
+        raise b.refuse(f"a {extent[0]}x{extent[1]} map does not divide evenly into {out[0]}x{out[1]}")
+    kernel = (extent[0] // out[0], extent[1] // out[1])
+    return _average(b, x, kernel)
+
+
+@handles("aten.mean.dim")
+def mean(b: Builder, x: Any, dims: Any, keepdim: bool = False, *, dtype: Any = None) -> Map:
+    x = b.plain(b.image(x))
+    axes = {d % 4 for d in (dims or range(4))}
+    if not axes <= {2, 3}:
+        raise b.refuse("a mean is supported over height and width only")
+    pooled = _average(b, x, (x.size[1] if 2 in axes else 1, x.size[2] if 3 in axes else 1))
+    return pooled if keepdim else reshaped(pooled, _result_shape(b))
+
+
+def _average(b: Builder, x: Map, kernel: tuple[int, int]) -> Map:
+    node = AveragePool(b.name(), [x.value], kernel=kernel, stride=kernel)
+    if kernel[0] > MAX_KERNEL or kernel[1] > MAX_KERNEL:
+        raise b.refuse(f"an average over more than {MAX_KERNEL} pixels a side is not supported")
+    return b.add(node, (x.size[0], x.size[1] // kernel[0], x.size[2] // kernel[1]))
+
+
+def _pool_padding(
+    size: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: Any, ceil_mode: bool
+) -> Padding:
+    """torch's ceil_mode as more padding below and right: the last window must still start inside map or left padding."""
+    before = _two(padding)
+    after = list(before)
+    if ceil_mode:
+        for i in range(2):
+            extent, p, k, s = size[1 + i], before[i], kernel[i], stride[i]
+            count = -(-(extent + 2 * p - k) // s) + 1
+            if (count - 1) * s >= extent + p:
+                count -= 1
+            after[i] = max(p, (count - 1) * s + k - extent - p)
+    return (*before, after[0], after[1])
+
+
+# ------------------------------------------------------------------------------------------- pointwise
+@handles("aten._native_batch_norm_legit_no_training.default")
+def batch_norm(
+    b: Builder, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
+) -> Any:
+    scale = 1 / np.sqrt(to_numpy(variance) + eps)
+    if weight is not None:
+        scale = scale * to_numpy(weight)
+    shift = -to_numpy(mean) * scale
+    if bias is not None:
+        shift = shift + to_numpy(bias)
+    if isinstance(x, Map) and len(x.shape) == 1 and x.size[1] * x.size[2] > 1:
+        return _scale_features(b, x, scale, shift), None, None
+    return b.step(x, Affine(scale, shift)), None, None
+
+
+def _scale_features(b: Builder, x: Map, scale: np.ndarray, shift: np.ndarray) -> Map:
+    if x.features is not None:
+        scale, shift = x.features[0] * scale, x.features[1] * scale + shift
+    return replace(x, features=(scale, shift))
+
+
+@handles("aten.relu.default")
+def relu(b: Builder, x: Any) -> Map:
+    return _slopes(b, x, 1.0, 0.0)
+
+
+@handles("aten.abs.default")
+def absolute(b: Builder, x: Any) -> Map:
+    return _slopes(b, x, 1.0, -1.0)
+
+
+@handles("aten.leaky_relu.default")
+def leaky_relu(b: Builder, x: Any, slope: float = 0.01) -> Map:
+    return _slopes(b, x, 1.0, slope)
+
+
+@handles("aten.prelu.default", "aten._prelu_kernel.default")
+def prelu(b: Builder, x: Any, weight: Any) -> Map:
+    return _slopes(b, x, 1.0, weight.reshape((-1,) + (1,) * (len(b.plain(x).shape) - 1)))
+
+
+@handles("netsuke.two_slope.default")
+def two_slope(b: Builder, x: Any, positive: Any, negative: Any) -> Map:
+    shape = (-1,) + (1,) * (len(b.plain(x).shape) - 1)
+    return _slopes(b, x, positive.reshape(shape), negative.reshape(shape))
+
+
+def _slopes(b: Builder, x: Any, positive: Any, negative: Any) -> Map:
+    x = b.plain(x)
+    return b.step(x, TwoSlope(b.per_channel(positive, x), b.per_channel(negative, x)))
+
+
+@handles("aten.relu6.default")
+def relu6(b: Builder, x: Any) -> Map:
+    return clamp(b, x, 0.0, 6.0)
+
+
+@handles("aten.hardtanh.default")
+def hardtanh(b: Builder, x: Any, low: float = -1.0, high: float = 1.0) -> Map:
+    return clamp(b, x, low, high)
+
+
+@handles("aten.clamp.default", "aten.clamp.Tensor")
+def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Map:
+    x = b.plain(x)
+    bounds = [b.per_channel(-LARGEST if low is None else low, x), b.per_channel(LARGEST if high is None else high, x)]
+    return b.step(x, Clamp(*(np.clip(v, -LARGEST, LARGEST) for v in bounds)))
+
+
+@handles("aten.clamp_min.default")
+def clamp_min(b: Builder, x: Any, low: float) -> Map:
+    return clamp(b, x, low)
+
+
+@handles("aten.clamp_max.default")
+def clamp_max(b: Builder, x: Any, high: float) -> Map:
+    return clamp(b, x, None, high)
+
+
+@handles("aten.add.Tensor", "aten.add.Scalar")
+def add(b: Builder, x: Any, y: Any, alpha: float = 1) -> Map:
+    if isinstance(x, Map) and isinstance(y, Map):
+        x, y = b.plain(x), b.plain(y)
+        if x.size != y.size or x.shape != y.shape:
+            raise b.refuse(f"it adds maps of shapes (N, {x.shape}) and (N, {y.shape}): make them equal")
+        if alpha != 1:
+            y = _affine(b, y, float(alpha), 0.0)
+        return b.step(x, Add(y.value))
+    if isinstance(y, Map):
+        return _affine(b, y, float(alpha), x)
+    return _affine(b, x, 1.0, y * alpha)
+
+
+@handles("aten.sub.Tensor", "aten.sub.Scalar")
+def sub(b: Builder, x: Any, y: Any, alpha: float = 1) -> Map:
+    return add(b, x, y, -alpha)
+
+
+@handles("aten.rsub.Scalar", "aten.rsub.Tensor")
+def rsub(b: Builder, x: Any, y: Any, alpha: float = 1) -> Map:
+    return add(b, y, x, -alpha)
+
+
+@handles("aten.neg.default")
+def neg(b: Builder, x: Any) -> Map:
+    return _affine(b, x, -1.0, 0.0)
+
+
+@handles("aten.mul.Tensor", "aten.mul.Scalar")
+def mul(b: Builder, x: Any, y: Any) -> Map:
+    if isinstance(x, Map) and isinstance(y, Map):
+        raise b.refuse("a product of two feature maps is not supported yet")
+    return _affine(b, x, y, 0.0) if isinstance(x, Map) else _affine(b, y, x, 0.0)
+
+
+@handles("aten.div.Tensor", "aten.div.Scalar")
+def div(b: Builder, x: Any, y: Any) -> Map:
+    if isinstance(y, Map):
+        raise b.refuse("division by a feature map is not supported")
+    return _affine(b, x, 1.0 / y, 0.0)
+
+
+def _affine(b: Builder, x: Any, scale: Any, shift: Any) -> Map:
+    x = b.plain(x)
+    return b.step(x, Affine(b.per_channel(scale, x), b.per_channel(shift, x)))
+
+
+# ------------------------------------------------------------------------------------------- shapes
+@handles("aten.cat.default")
+def cat(b: Builder, xs: Any, dim: int = 0) -> Map:
+    maps = [b.plain(x) for x in xs]
+    rank = len(maps[0].shape) + 1
+    flat = all(len(m.shape) == 1 and m.size[1:] == (1, 1) for m in maps)
+    if dim % rank != 1 or not (flat or all(m.shape == m.size for m in maps)):
+        raise b.refuse("maps are joined along their channels only")
+    channels = sum(m.size[0] for m in maps)
+    size = (channels, *maps[0].size[1:])
+    return b.add(Concat(b.name(), [m.value for m in maps]), size, (channels,) if flat else size)
+
+
+@handles("aten.pad.default", "aten.constant_pad_nd.default")
+def pad(b: Builder, x: Any, pads: Any, mode: Any = "constant", value: Any = None) -> Map:
+    if not isinstance(mode, str):  # constant_pad_nd gives the value here
+        mode, value = "constant", mode
+    x = b.image(x)
+    left, right, top, bottom, before, after, *batch = (list(pads) + [0] * 8)[:8]
+    if mode != "constant" or value not in (None, 0, 0.0) or any(batch):
+        raise b.refuse("only zeros, around the image or its channels, can be padded")
+    if min(left, right, top, bottom, before, after) < 0:
+        raise b.refuse("a negative padding (a crop) is not supported")
+    if before or after:
+        x = b.plain(x)
+        node = PadChannels(b.name(), [x.value], before=before, after=after)
+        x = b.add(node, (x.size[0] + before + after, *x.size[1:]))
+    return replace(x, padding=_sum((top, left, bottom, right), x.padding))
+
+
+@handles("aten.slice.Tensor")
+def slice_(b: Builder, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Map:
+    """x[:, :, ::s] is a maximum over windows of one pixel."""
+    if isinstance(x, Map) and step == 1 and start in (None, 0) and isinstance(end, int) and end >= 1 << 31:
+        return x
+    x = b.plain(b.image(x))
+    axis = dim % 4
+    extent = (None, *x.size)[axis]
+    if axis not in (2, 3) or start not in (None, 0) or not (end is None or isinstance(end, int) and end >= extent):
+        raise b.refuse("only strided slices of whole rows and columns, x[:, :, ::s, ::s], are supported")
+    stride = (step, 1) if axis == 2 else (1, step)
+    node = MaxPool(b.name(), [x.value], kernel=(1, 1), stride=stride)
+    return b.add(node, (x.size[0], *_window_size(b, node, (1, 1), (1, 1), x.size)))
+
+
+@handles(
+    "aten.view.default",
+    "aten.reshape.default",
+    "aten._unsafe_view.default",
+    "aten.flatten.using_ints",
+    "aten.unflatten.int",
+    "aten.squeeze.dim",
+    "aten.squeeze.dims",
+    "aten.unsqueeze.default",
+)
+def reshape(b: Builder, x: Any, *_: Any) -> Map:
+    if not isinstance(x, Map) or x.padding != NO_PADDING:
+        b.plain(x)
+    shape = _result_shape(b)
+    if prod(shape) != prod(x.size):
+        raise b.refuse("a reshape that moves elements between images is not supported")
+    if x.features is not None and len(shape) != 1:
+        b.plain(x)
+    # (C, 1, 1) and (C,) hold a channel vector either way; a map of several pixels keeps its size.
+    return reshaped(x, shape)
+
+
+@handles(
+    "aten.clone.default",
+    "aten.contiguous.default",
+    "aten.alias.default",
+    "aten.detach.default",
+    "aten.dropout.default",
+    "aten.feature_dropout.default",
+    "aten.lift_fresh_copy.default",
+)
+def unchanged(b: Builder, x: Any, *_: Any, **__: Any) -> Any:
+    return x
+
+
+@handles("aten.to.dtype", "aten._to_copy.default", "aten.to.dtype_layout")
+def convert(b: Builder, x: Any, *_: Any, **__: Any) -> Any:
+    if not b.node.meta["val"].is_floating_point():
+        raise b.refuse("a conversion to whole numbers is not supported")
+    return x
+
+
+def _result_shape(b: Builder) -> tuple[int, ...]:
+    """The shape of one image of the node's result."""
+    shape = b.node.meta["val"].shape
+    if not shape or not isinstance(shape[0], torch.SymInt) or any(isinstance(s, torch.SymInt) for s in shape[1:]):
+        raise b.refuse("the first dimension of every map must stay the batch")
+    return tuple(int(s) for s in shape[1:])
+
+
+def _pair(value: Any) -> list[Any]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return values * 2 if len(values) == 1 else values
+
+
+def _two(value: Any) -> tuple[int, int]:
+    first, second = _pair(value)
+    return int(first), int(second)
+
+
+def _four(value: Any) -> Padding:
+    top, left, bottom, right = (int(v) for v in value)
+    return top, left, bottom, right
+
+
+def _sum(a: Any, b: Any) -> Padding:
+    return _four([x + y for x, y in zip(a, b, strict=True)])

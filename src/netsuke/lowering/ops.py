@@ -1,0 +1,106 @@
+"""Compressed layers as single operators, so that a captured graph holds one node a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def activation_signs(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
+    """s_a in the dtype of x: +1 where x >= threshold (where alpha_a is negative: x <= threshold), else -1."""
+    t = threshold.to(x.dtype).view((1, -1) + (1,) * (x.dim() - 2))
+    bits = x >= t if alpha_a > 0 else x <= t
+    return bits.to(x.dtype) * 2 - 1
+
+
+def _weight(sign: Tensor, alpha_w: Tensor, beta_w: Tensor, like: Tensor) -> Tensor:
+    shape = (-1,) + (1,) * (sign.dim() - 1)
+    return alpha_w.to(like.dtype).view(shape) * sign.to(like.dtype) + beta_w.to(like.dtype).view(shape)
+
+
+@torch.library.custom_op("netsuke::binary_conv2d", mutates_args=())
+def binary_conv2d(
+    x: Tensor,
+    sign: Tensor,
+    alpha_w: Tensor,
+    beta_w: Tensor,
+    bias: Tensor,
+    threshold: Tensor,
+    alpha_a: float,
+    gamma: float,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """conv2d(alpha_a * s_a(x) + gamma, alpha_w * sign + beta_w) + bias, padded with zeros after binarizing.
+
+    x (N, C, H, W); sign int8 (O, C / groups, kh, kw); alpha_w, beta_w, bias (O,); threshold (1,) or (C,);
+    padding (top, left, bottom, right).
+    """
+    top, left, bottom, right = padding
+    a = F.pad(activation_signs(x, threshold, alpha_a) * alpha_a + gamma, (left, right, top, bottom))
+    return F.conv2d(a, _weight(sign, alpha_w, beta_w, x), bias, stride, 0, dilation, groups)
+
+
+@binary_conv2d.register_fake
+def _(
+    x: Tensor,
+    sign: Tensor,
+    alpha_w: Tensor,
+    beta_w: Tensor,
+    bias: Tensor,
+    threshold: Tensor,
+    alpha_a: float,
+    gamma: float,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    top, left, bottom, right = padding
+    return F.conv2d(F.pad(x, (left, right, top, bottom)), sign.to(x.dtype), bias, stride, 0, dilation, groups)
+
+
+@torch.library.custom_op("netsuke::binary_linear", mutates_args=())
+def binary_linear(
+    x: Tensor,
+    sign: Tensor,
+    alpha_w: Tensor,
+    beta_w: Tensor,
+    bias: Tensor,
+    threshold: Tensor,
+    alpha_a: float,
+    gamma: float,
+) -> Tensor:
+    """linear(alpha_a * s_a(x) + gamma, alpha_w * sign + beta_w) + bias. x (N, I); sign int8 (O, I)."""
+    return F.linear(activation_signs(x, threshold, alpha_a) * alpha_a + gamma, _weight(sign, alpha_w, beta_w, x), bias)
+
+
+@binary_linear.register_fake
+def _(
+    x: Tensor,
+    sign: Tensor,
+    alpha_w: Tensor,
+    beta_w: Tensor,
+    bias: Tensor,
+    threshold: Tensor,
+    alpha_a: float,
+    gamma: float,
+) -> Tensor:
+    return F.linear(x, sign.to(x.dtype), bias)
+
+
+@torch.library.custom_op("netsuke::two_slope", mutates_args=())
+def two_slope(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """x * positive where x >= 0, else x * negative. x (N, C, ...); positive, negative (C,)."""
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    return torch.where(x >= 0, x * positive.view(shape), x * negative.view(shape))
+
+
+@two_slope.register_fake
+def _(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    return torch.empty_like(x)

@@ -1,0 +1,94 @@
+"""The table of models: what `netsuke.create_model` can make."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from netsuke.artifact.contract import Error
+from netsuke.models import adabin_resnet, adabin_vgg, resnet, vgg_small
+
+# Keyword arguments of netsuke.Preprocess.
+IMAGENET_STATISTICS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET_EVAL: dict[str, Any] = {**IMAGENET_STATISTICS, "resize": 256, "crop": 224}
+
+RESNET_PAPER = "He et al. 2016, Deep Residual Learning for Image Recognition"
+VGG_PAPER = "Zhang et al. 2018, LQ-Nets (the VGG-small of its section 4)"
+ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One row of the registry.
+
+    input: (C, H, W) of one image. preprocess: keyword arguments for netsuke.Preprocess, as its published weights want
+    them. float_counterpart: the registry name of the network without binarizers (its own name if it is that already).
+    """
+
+    name: str
+    paper: str
+    input: tuple[int, int, int]
+    num_classes: int
+    preprocess: dict[str, Any]
+    build: Callable[..., nn.Module]
+    float_counterpart: str
+    task: str = "classification"
+
+
+def _cifar(name: str, paper: str, build: Callable[..., nn.Module], counterpart: str) -> ModelEntry:
+    return ModelEntry(name, paper, (3, 32, 32), 10, IMAGENET_STATISTICS, build, counterpart)
+
+
+def _imagenet(name: str, paper: str, build: Callable[..., nn.Module], counterpart: str) -> ModelEntry:
+    return ModelEntry(name, paper, (3, 224, 224), 1000, IMAGENET_EVAL, build, counterpart)
+
+
+_ENTRIES = [
+    _cifar("resnet20", RESNET_PAPER, resnet.resnet20, "resnet20"),
+    _cifar("resnet32", RESNET_PAPER, resnet.resnet32, "resnet32"),
+    _cifar("resnet44", RESNET_PAPER, resnet.resnet44, "resnet44"),
+    _cifar("resnet56", RESNET_PAPER, resnet.resnet56, "resnet56"),
+    _cifar("resnet18", RESNET_PAPER, resnet.resnet18, "resnet18"),
+    _cifar("vgg_small", VGG_PAPER, vgg_small.vgg_small, "vgg_small"),
+    _imagenet("resnet18_imagenet", RESNET_PAPER, resnet.resnet18_imagenet, "resnet18_imagenet"),
+    _imagenet("resnet34_imagenet", RESNET_PAPER, resnet.resnet34_imagenet, "resnet34_imagenet"),
+    _cifar("adabin_resnet20", ADABIN_PAPER, adabin_resnet.adabin_resnet20, "resnet20"),
+    _cifar("adabin_resnet18", ADABIN_PAPER, adabin_resnet.adabin_resnet18, "resnet18"),
+    _cifar("adabin_vgg_small", ADABIN_PAPER, adabin_vgg.adabin_vgg_small, "vgg_small"),
+    _imagenet("adabin_resnet18_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet18_imagenet, "resnet18_imagenet"),
+    _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
+]
+MODELS = {entry.name: entry for entry in _ENTRIES}
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` knows, sorted."""
+    return sorted(MODELS)
+
+
+def get_model(name: str) -> ModelEntry:
+    """The registry entry of `name`. Raises netsuke.Error, with the names close to it, where there is none."""
+    if name in MODELS:
+        return MODELS[name]
+    close = difflib.get_close_matches(str(name), MODELS, n=4, cutoff=0.4) or list_models()[:4]
+    raise Error(f"no model is named {name!r}. Close to it: {', '.join(close)}. `netsuke models` lists all.")
+
+
+def create_model(name: str, num_classes: int | None = None, seed: int = 0, **kwargs: Any) -> nn.Module:
+    """A new model of the registry, in training mode, with random weights of `seed`.
+
+    The weights are the same on every call, and the global random state is left alone. num_classes: the dataset's own
+    when not given. Raises netsuke.Error for an unknown name.
+    """
+    entry = get_model(name)
+    classes = entry.num_classes if num_classes is None else num_classes
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise Error(f"num_classes is {num_classes!r}: give a whole number of at least 1")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return entry.build(num_classes=classes, **kwargs)

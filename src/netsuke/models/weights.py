@@ -1,0 +1,96 @@
+"""Reading checkpoints: published ones, our own, safetensors. Nothing in a checkpoint is executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from netsuke.artifact.contract import Error
+
+SHOWN = 4  # names in an error message
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Load the checkpoint at `path` into `model`, in place, and return it.
+
+    Reads safetensors files and torch files of plain tensors (weights_only=True): a state dict, or one under the key
+    `state_dict` or `model`, with or without the prefix `module.`. Raises netsuke.Error where the file is missing or
+    damaged, or does not fit the model.
+    """
+    tensors = _strip_prefix(_read(Path(path)), "module.")
+    unused = getattr(model, "unused_weights", ())
+    tensors = {k: v for k, v in tensors.items() if not k.startswith(tuple(unused))}
+    own = model.state_dict()
+    # Older checkpoints lack the counter of batches, which inference does not use.
+    missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in tensors if k not in own]
+    shapes = [
+        f"{k} is {tuple(v.shape)} in the file and {tuple(own[k].shape)} in the model"
+        for k, v in tensors.items()
+        if k in own and v.shape != own[k].shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"it lacks {_some(missing)}")
+    if unknown:
+        problems.append(f"it holds {_some(unknown)}, which the model lacks")
+    if shapes:
+        problems.append(_some(shapes))
+    if problems:
+        raise Error(f"{path} does not fit this {type(model).__name__}: {'; '.join(problems)}. Is it another model's?")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Error(f"{path} is damaged: {name} holds values that are not finite")
+    model.load_state_dict(tensors, strict=False)
+    return model
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise Error(f"there is no checkpoint at {path}: check the path")
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise Error(f"{path} is no readable safetensors file: {_line(error)}") from None
+    except pickle.UnpicklingError as error:
+        # torch says so for damaged files and for files that hold code alike.
+        raise Error(
+            f"{path} is no checkpoint of plain tensors (it is damaged, or holds more): {_line(error)}"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, OSError) as error:
+        raise Error(f"{path} is no readable checkpoint: {_line(error)}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(k, str) for k in loaded):
+        raise Error(f"{path} holds a {type(loaded).__name__}, not a state dict of named tensors")
+    wrong = [k for k, v in loaded.items() if not isinstance(v, Tensor)]
+    if wrong or not loaded:
+        raise Error(f"{path} holds no state dict of tensors: {_some(wrong) or 'it is empty'}")
+    return loaded
+
+
+def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    if all(k.startswith(prefix) for k in tensors):
+        return {k.removeprefix(prefix): v for k, v in tensors.items()}
+    return dict(tensors)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:160]

@@ -1,0 +1,23 @@
+"""Compressed layers while they still train: ordinary `torch.nn.Module`s for any training loop."""
+
+from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
+from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet, WeightBinarizer, WeightSet
+from netsuke.nn.layers import BinaryConv2d, BinaryLinear
+from netsuke.nn.maxout import Maxout
+from netsuke.nn.progressive import progressive
+from netsuke.nn.ste import sign_ede, sign_piecewise_quadratic
+
+__all__ = [
+    "ActivationBinarizer",
+    "ActivationSet",
+    "AdaBinActivation",
+    "AdaBinWeight",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Maxout",
+    "WeightBinarizer",
+    "WeightSet",
+    "progressive",
+    "sign_ede",
+    "sign_piecewise_quadratic",
+]

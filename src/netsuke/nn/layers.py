@@ -1,0 +1,100 @@
+"""Convolution and linear layer with one-bit weights and activations. The binarizers are modules of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
+from netsuke.nn.binarizer import ActivationBinarizer, WeightBinarizer, WeightSet
+
+
+def _weight(binary: WeightSet, shape: tuple[int, ...]) -> Tensor:
+    per_filter = (-1,) + (1,) * (len(shape) - 1)
+    return binary.alpha.view(per_filter) * binary.sign + binary.beta.view(per_filter)
+
+
+class BinaryConv2d(nn.Conv2d):
+    """A convolution whose weight and input are binarized: conv2d(a(x), alpha_w * s_w + beta_w) + bias.
+
+    (N, C, H, W) -> (N, O, H', W'). Padding is a real zero, in neither binary set. `weight` is the latent float weight.
+    binary_a, binary_w: the binarizers; AdaBin's when not given. Further arguments as for torch.nn.Conv2d.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *args: Any,
+        binary_a: ActivationBinarizer | None = None,
+        binary_w: WeightBinarizer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
+        self.binary_a = binary_a if binary_a is not None else AdaBinActivation()
+        self.binary_w = binary_w if binary_w is not None else AdaBinWeight()
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = _weight(self.binary_w(self.weight), self.weight.shape)
+        return self._conv_forward(self.binary_a(input), weight, self.bias)
+
+    @classmethod
+    def from_float(cls, conv: nn.Conv2d, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryConv2d:
+        """The same convolution, binarized: it takes over the weight and bias parameters themselves."""
+        layer = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device="meta",
+            binary_a=binary_a.to(conv.weight),
+            binary_w=binary_w.to(conv.weight),
+        )
+        layer.weight, layer.bias = conv.weight, conv.bias
+        return layer.train(conv.training)
+
+
+class BinaryLinear(nn.Linear):
+    """A linear layer whose weight and input are binarized: linear(a(x), alpha_w * s_w + beta_w) + bias.
+
+    (..., in_features) -> (..., out_features). Otherwise as BinaryConv2d.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *args: Any,
+        binary_a: ActivationBinarizer | None = None,
+        binary_w: WeightBinarizer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(in_features, out_features, *args, **kwargs)
+        self.binary_a = binary_a if binary_a is not None else AdaBinActivation()
+        self.binary_w = binary_w if binary_w is not None else AdaBinWeight()
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = _weight(self.binary_w(self.weight), self.weight.shape)
+        return F.linear(self.binary_a(input), weight, self.bias)
+
+    @classmethod
+    def from_float(cls, linear: nn.Linear, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryLinear:
+        """The same layer, binarized: it takes over the weight and bias parameters themselves."""
+        layer = cls(
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            device="meta",
+            binary_a=binary_a.to(linear.weight),
+            binary_w=binary_w.to(linear.weight),
+        )
+        layer.weight, layer.bias = linear.weight, linear.bias
+        return layer.train(linear.training)

@@ -1,0 +1,19 @@
+"""Estimators that sharpen while training goes on."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from netsuke.nn.binarizer import ActivationBinarizer, WeightBinarizer
+
+
+def progressive(module: nn.Module, progress: float) -> int:
+    """Tell every binarizer of `module` how far training is: 0 at the start, 1 at the end. Returns how many there are.
+
+    Call it before each epoch with epoch / epochs. AdaBin's weight binarizers set t = 10^(-3 + 4 * progress) and
+    k = max(1/t, 1) by it (IR-Net, Qin et al. 2020, section 3.3).
+    """
+    binarizers = [m for m in module.modules() if isinstance(m, (WeightBinarizer, ActivationBinarizer))]
+    for binarizer in binarizers:
+        binarizer.set_progress(progress)
+    return len(binarizers)
