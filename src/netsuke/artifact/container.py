@@ -96,6 +96,15 @@ def read(path: str | os.PathLike[str]) -> Graph:
     Raises:
         Error: there is no such file, it cannot be read, it is of another kind, or damaged.
     """
+    return _decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file that should be a netsuke file; `decode` checks whether it is.
+
+    Raises:
+        Error: there is no such file, or it cannot be read.
+    """
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -104,13 +113,12 @@ def read(path: str | os.PathLike[str]) -> Graph:
             raise Error(f"{path} is not a regular file. Give the path of a .netsuke file.")
         if status.st_size > _MAX_FILE_BYTES:
             raise Error(f"{path} is no netsuke file: it has {status.st_size} bytes. Give the path of a .netsuke file.")
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise Error(f"there is no file {path}. Check the path.") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or error
         raise Error(f"cannot read {path}: {reason}. Check the path and its permissions.") from None
-    return _decode(data, str(path))
 
 
 def decode(data: bytes) -> Graph:

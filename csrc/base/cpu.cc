@@ -1,0 +1,64 @@
+#include "base/cpu.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+
+namespace netsuke {
+namespace {
+
+struct Candidate {
+  const Kernels& (*kernels)();
+  bool (*runs_here)();
+};
+
+// Slowest first. A new instruction set is one line here, one in CMakeLists.txt, and its primitives file.
+const Candidate kCandidates[] = {
+    {scalar_kernels, [] { return true; }},
+#if defined(__x86_64__)
+    {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {avx512_kernels,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+     }},
+    {avx512vpopcnt_kernels,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512vpopcntdq");
+     }},
+#endif
+};
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Candidate& c : kCandidates)
+    if (c.runs_here()) names.push_back(c.kernels().isa);
+  return names;
+}
+
+const Kernels& select_kernels(std::string isa) {
+  if (isa.empty()) {
+    const char* forced = std::getenv("NETSUKE_ISA");
+    if (forced) isa = forced;
+  }
+  const Kernels* best = nullptr;
+  std::string here;
+  bool known = false;
+  for (const Candidate& c : kCandidates) {
+    const Kernels& k = c.kernels();
+    known = known || isa == k.isa;
+    if (!c.runs_here()) continue;
+    if (isa.empty() || isa == k.isa) best = &k;
+    here += (here.empty() ? "" : ", ") + std::string(k.isa);
+  }
+  if (best) return *best;
+  fail(std::string(known ? "this machine cannot run the instruction set '" : "there is no instruction set '") + isa +
+       "'. Use one of: " + here + ".");
+}
+
+}  // namespace netsuke

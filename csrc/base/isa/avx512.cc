@@ -1,0 +1,29 @@
+// AVX-512 (F, BW, DQ, VL) without a vector popcount: bytes are counted as in avx2.cc, 64 at a time.
+#include <immintrin.h>
+
+#include "kernels/kernels.h"
+
+namespace {
+
+constexpr const char* kIsa = "avx512";
+constexpr int kBinaryRows4 = 5, kBinaryRows2 = 8, kBinaryRows1 = 14;
+
+#include "base/isa/avx512_common.inl"
+
+constexpr int kCountSteps = 31;  // 31 * 8 bits <= 255
+inline U count_add(U acc, U x) {
+  const U table = _mm512_set4_epi32(0x04030302, 0x03020201, 0x03020201, 0x02010100);
+  const U half = _mm512_set1_epi8(15);
+  const U low = _mm512_shuffle_epi8(table, _mm512_and_si512(x, half));
+  const U high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(x, 4), half));
+  return _mm512_add_epi8(acc, _mm512_add_epi8(low, high));
+}
+inline U count_total(U acc) {
+  return _mm512_madd_epi16(_mm512_maddubs_epi16(acc, _mm512_set1_epi8(1)), _mm512_set1_epi16(1));
+}
+
+}  // namespace
+
+#include "kernels/all.inl"
+
+const netsuke::Kernels& netsuke::avx512_kernels() { return kKernels; }

@@ -1,0 +1,30 @@
+// What the two AVX-512 sets share: everything but the popcount. Included inside their anonymous namespace.
+
+constexpr int L = 16;
+constexpr int kFloatRows4 = 6, kFloatRows2 = 12, kFloatRows1 = 14;
+
+using F = __m512;
+using U = __m512i;
+
+inline F f_load(const float* p) { return _mm512_loadu_ps(p); }
+inline void f_store(float* p, F a) { _mm512_storeu_ps(p, a); }
+inline F f_set1(float x) { return _mm512_set1_ps(x); }
+inline F f_add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F f_div(F a, F b) { return _mm512_div_ps(a, b); }
+inline F f_fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+inline F f_max(F a, F b) { return _mm512_max_ps(a, b); }
+inline F f_min(F a, F b) { return _mm512_min_ps(a, b); }
+inline F f_two_slope(F y, F p, F n) {
+  return _mm512_mul_ps(y, _mm512_mask_blend_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GE_OQ), n, p));
+}
+inline uint32_t f_ge(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+inline uint32_t f_le(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+
+inline U u_load(const uint32_t* p) { return _mm512_loadu_si512(p); }
+inline void u_store(int32_t* p, U a) { _mm512_storeu_si512(p, a); }
+inline U u_set1(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+inline U u_zero() { return _mm512_setzero_si512(); }
+inline U u_xor(U a, U b) { return _mm512_xor_si512(a, b); }
+inline U u_add(U a, U b) { return _mm512_add_epi32(a, b); }
+inline U u_sub(U a, U b) { return _mm512_sub_epi32(a, b); }
+inline F f_from_i32(U a) { return _mm512_cvtepi32_ps(a); }

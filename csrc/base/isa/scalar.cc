@@ -1,0 +1,70 @@
+// Portable C++: what every other instruction set must equal, and what runs where none of them does.
+#include "kernels/kernels.h"
+
+namespace {
+
+constexpr const char* kIsa = "scalar";
+constexpr int L = 8;
+constexpr int kBinaryRows4 = 1, kBinaryRows2 = 2, kBinaryRows1 = 4;
+constexpr int kFloatRows4 = 1, kFloatRows2 = 2, kFloatRows1 = 4;
+
+struct F {
+  float v[L];
+};
+struct U {
+  uint32_t v[L];
+};
+
+template <class V, class Op>
+inline V lanes(Op op) {
+  V r;
+  for (int i = 0; i < L; ++i) r.v[i] = op(i);
+  return r;
+}
+
+inline F f_load(const float* p) { return lanes<F>([&](int i) { return p[i]; }); }
+inline void f_store(float* p, F a) { __builtin_memcpy(p, a.v, sizeof a.v); }
+inline F f_set1(float x) { return lanes<F>([&](int) { return x; }); }
+inline F f_add(F a, F b) { return lanes<F>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline F f_div(F a, F b) { return lanes<F>([&](int i) { return a.v[i] / b.v[i]; }); }
+inline F f_fma(F a, F b, F c) { return lanes<F>([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); }); }
+inline F f_max(F a, F b) { return lanes<F>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
+inline F f_min(F a, F b) { return lanes<F>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+inline F f_two_slope(F y, F p, F n) {
+  return lanes<F>([&](int i) { return y.v[i] * (y.v[i] >= 0 ? p.v[i] : n.v[i]); });
+}
+inline uint32_t f_ge(F a, F b) {
+  uint32_t mask = 0;
+  for (int i = 0; i < L; ++i) mask |= static_cast<uint32_t>(a.v[i] >= b.v[i]) << i;
+  return mask;
+}
+inline uint32_t f_le(F a, F b) { return f_ge(b, a); }
+
+inline U u_load(const uint32_t* p) {
+  U r;
+  __builtin_memcpy(r.v, p, sizeof r.v);
+  return r;
+}
+inline void u_store(int32_t* p, U a) { __builtin_memcpy(p, a.v, sizeof a.v); }
+inline U u_set1(uint32_t x) { return lanes<U>([&](int) { return x; }); }
+inline U u_zero() { return u_set1(0); }
+inline U u_xor(U a, U b) { return lanes<U>([&](int i) { return a.v[i] ^ b.v[i]; }); }
+inline U u_add(U a, U b) { return lanes<U>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline U u_sub(U a, U b) { return lanes<U>([&](int i) { return a.v[i] - b.v[i]; }); }
+inline F f_from_i32(U a) { return lanes<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
+
+constexpr int kCountSteps = 1 << 30;
+inline uint32_t popcount(uint32_t x) {
+  x = x - (x >> 1 & 0x55555555u);
+  x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
+  x = (x + (x >> 4)) & 0x0f0f0f0fu;
+  return x * 0x01010101u >> 24;
+}
+inline U count_add(U acc, U x) { return lanes<U>([&](int i) { return acc.v[i] + popcount(x.v[i]); }); }
+inline U count_total(U acc) { return acc; }
+
+}  // namespace
+
+#include "kernels/all.inl"
+
+const netsuke::Kernels& netsuke::scalar_kernels() { return kKernels; }

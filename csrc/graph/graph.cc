@@ -1,0 +1,355 @@
+#include "graph/graph.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "graph/container.h"
+#include "graph/json.h"
+#include "graph/limits.h"
+
+namespace netsuke {
+namespace {
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+  fail("the graph is wrong at " + where + ": " + what + ". Export the file again.");
+}
+
+void check(bool ok, const std::string& where, const char* what) {
+  if (!ok) refuse(where, what);
+}
+
+// One object of the graph whose keys are known. Every key must be asked for exactly once.
+class Fields {
+ public:
+  Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
+    check(json.kind == Json::Kind::object, where_, "expected an object");
+  }
+  const std::string& where() const { return where_; }
+
+  const Json& get(const char* key, Json::Kind kind) {
+    const Json* found = json_.find(key);
+    if (!found || found->kind != kind) refuse(where_, std::string("'") + key + "' is missing or of the wrong kind");
+    ++used_;
+    return *found;
+  }
+  int64_t integer(const char* key, int64_t low, int64_t high) {
+    const int64_t n = get(key, Json::Kind::integer).number;
+    if (n < low || n > high) refuse(where_, std::string("'") + key + "' is out of bounds");
+    return n;
+  }
+  const std::string& text(const char* key) { return get(key, Json::Kind::string).text; }
+  const std::vector<Json>& array(const char* key, int64_t least, int64_t most) {
+    const std::vector<Json>& items = get(key, Json::Kind::array).items;
+    const int64_t n = static_cast<int64_t>(items.size());
+    if (n < least || n > most) refuse(where_, std::string("'") + key + "' has the wrong length");
+    return items;
+  }
+  template <size_t N>
+  void integers(const char* key, int (&out)[N], int64_t low, int64_t high) {
+    const std::vector<Json>& items = array(key, N, N);
+    for (size_t i = 0; i < N; ++i) {
+      if (items[i].kind != Json::Kind::integer || items[i].number < low || items[i].number > high)
+        refuse(where_, std::string("'") + key + "' is out of bounds");
+      out[i] = static_cast<int>(items[i].number);
+    }
+  }
+  // [offset, count] with count = `count`, or 0 at offset 0 where `or_zeros`; inside a tensor of `size` elements.
+  Range range(const char* key, int64_t count, int64_t size, bool or_zeros = false) {
+    int pair[2];
+    integers(key, pair, 0, MAX_INTEGER);
+    const Range r = {pair[0], pair[1]};
+    const bool zeros = or_zeros && r.offset == 0 && r.count == 0;
+    if (!zeros && (r.count != count || r.offset > size || r.count > size - r.offset))
+      refuse(where_, std::string("'") + key + "' lies outside its tensor or has the wrong length");
+    return r;
+  }
+  void done() { check(used_ == json_.keys.size(), where_, "there is a key that does not belong"); }
+
+ private:
+  const Json& json_;
+  std::string where_;
+  size_t used_ = 0;
+};
+
+struct Reader {
+  Graph& g;
+  int64_t total_elements = 0, work = 0, packed = 0, border_table = 0, float_left = 0, bits_left = 0;
+
+  // A range of a tensor. Ranges may share elements, but only so many: a small file must not ask for much memory.
+  Range floats(Fields& f, const char* key, int64_t count, bool or_zeros = false) {
+    const Range r = f.range(key, count, static_cast<int64_t>(g.floats.size()), or_zeros);
+    float_left -= r.count;
+    check(float_left >= 0, f.where(), "too much of the float32 tensor is shared");
+    return r;
+  }
+
+  void count_elements(int64_t c, int64_t h, int64_t w, const std::string& where) {
+    total_elements += round_up(c, 16) * h * w;
+    check(total_elements <= MAX_TOTAL_ELEMENTS, where, "the values together are too large");
+  }
+
+  void check_shape(int64_t c, int64_t h, int64_t w, const std::string& where) const {
+    check(c >= 1 && c <= MAX_CHANNELS && h >= 1 && h <= MAX_EXTENT && w >= 1 && w <= MAX_EXTENT &&
+              round_up(c, 16) * h * w <= MAX_ELEMENTS,
+          where, "its result's shape is out of bounds");
+  }
+
+  void add_value(bool bits, int64_t c, int64_t h, int64_t w, const std::string& where) {
+    check_shape(c, h, w, where);
+    count_elements(c, h, w, where);
+    g.values.push_back({bits, static_cast<int>(c), static_cast<int>(h), static_cast<int>(w)});
+  }
+
+  const Value& value(int64_t id, bool bits, int64_t made, const std::string& where) const {
+    check(id >= 0 && id < made, where, "a value is read before it is made");
+    const Value& v = g.values[static_cast<size_t>(id)];
+    check(v.bits == bits, where, bits ? "a float value where bits are needed" : "bits where a float value is needed");
+    return v;
+  }
+
+  void transform(const Json& json) {
+    Fields f(json, "input.transform");
+    g.has_transform = true;
+    f.integer("crop", 0, MAX_EXTENT);
+    f.integer("resize", 0, MAX_EXTENT);
+    const std::string& interpolation = f.text("interpolation");
+    check(interpolation == "bilinear" || interpolation == "bicubic", f.where(), "unknown interpolation");
+    const std::string& order = f.text("order");
+    check(order == "RGB" || order == "BGR", f.where(), "unknown channel order");
+    g.reverse = order == "BGR";
+    g.scale = floats(f, "scale", g.channels);
+    g.shift = floats(f, "shift", g.channels);
+    f.done();
+  }
+
+  void input(const Json& json) {
+    Fields f(json, "input");
+    int shape[3];
+    f.integers("shape", shape, 1, MAX_CHANNELS);
+    g.channels = shape[0], g.height = shape[1], g.width = shape[2];
+    add_value(false, g.channels, g.height, g.width, f.where());
+    if (json.find("transform")) transform(f.get("transform", Json::Kind::object));
+    f.done();
+  }
+
+  // Extent of the result along one axis; refuses one below 1.
+  static int64_t extent(int64_t in, int before, int after, int kernel, int stride, int dilation, const std::string& where) {
+    const int64_t span = in + before + after - int64_t{dilation} * (kernel - 1) - 1;
+    check(span >= 0, where, "the kernel is larger than the padded image");
+    return span / stride + 1;
+  }
+
+  void window(Fields& f, Node& n, const Value& in) {
+    f.integers("kernel", n.kernel, 1, MAX_KERNEL);
+    f.integers("stride", n.stride, 1, MAX_KERNEL);
+    f.integers("padding", n.padding, 0, MAX_KERNEL);
+    const int64_t h = extent(in.height, n.padding[0], n.padding[2], n.kernel[0], n.stride[0], n.dilation[0], f.where());
+    const int64_t w = extent(in.width, n.padding[1], n.padding[3], n.kernel[1], n.stride[1], n.dilation[1], f.where());
+    check(h <= MAX_EXTENT && w <= MAX_EXTENT, f.where(), "its result's shape is out of bounds");
+    n.out_h = static_cast<int>(h), n.out_w = static_cast<int>(w);
+  }
+
+  void convolution(Fields& f, Node& n, const Value& in) {
+    const bool binary = n.op == Op::binary_conv2d;
+    f.integers("dilation", n.dilation, 1, MAX_KERNEL);
+    window(f, n, in);
+    n.channels = static_cast<int>(f.integer("channels", 1, MAX_CHANNELS));
+    n.groups = static_cast<int>(f.integer("groups", 1, MAX_CHANNELS));
+    check(in.channels % n.groups == 0 && n.channels % n.groups == 0, f.where(), "groups do not divide the channels");
+    const int64_t of_group = in.channels / n.groups, length = of_group * n.kernel[0] * n.kernel[1];
+    check(length <= MAX_WINDOW, f.where(), "the window is too large");
+    n.bias = floats(f, "bias", n.channels, true);
+    const int64_t words = int64_t{n.kernel[0]} * n.kernel[1] * (binary ? (of_group + 31) / 32 : of_group);
+    packed += n.groups * round_up(n.channels / n.groups, 16) * (4 + words);
+    check(packed <= MAX_PACKED, f.where(), "the weights together are too large");
+    const int64_t weights = n.channels * length;
+    if (!binary) {
+      n.weight = floats(f, "weight", weights);
+      return;
+    }
+    n.weight = f.range("weight", (weights + 7) / 8, static_cast<int64_t>(g.bits.size()));
+    bits_left -= n.weight.count;
+    check(bits_left >= 0, f.where(), "too much of the bits tensor is shared");
+    if (weights % 8)
+      check(g.bits[static_cast<size_t>(n.weight.offset + n.weight.count - 1)] >> (weights % 8) == 0, f.where(),
+            "there are bits past the last weight");
+    n.activation = floats(f, "activation", 2);
+    check(g.floats[static_cast<size_t>(n.activation.offset)] != 0, f.where(), "alpha_a is 0");
+    n.weight_offset = floats(f, "weight_offset", n.channels, true);
+    n.weight_scale = floats(f, "weight_scale", n.channels);
+    const size_t rows = border_axis(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]).classes.size();
+    const size_t columns = border_axis(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]).classes.size();
+    border_table += static_cast<int64_t>(rows * columns) * round_up(n.channels, 16);
+    check(border_table <= MAX_BORDER_TABLE, f.where(), "there are too many border classes");
+  }
+
+  void pooling(Fields& f, Node& n, const Value& in) {
+    n.channels = in.channels;
+    if (n.op == Op::average_pool) {
+      const std::string& divisor = f.text("divisor");
+      check(divisor == "inside" || divisor == "window", f.where(), "unknown divisor");
+      n.inside_divisor = divisor == "inside";
+    }
+    window(f, n, in);
+    for (int axis = 0; axis < 2; ++axis) {
+      const BorderAxis b = border_axis(axis ? in.width : in.height, axis ? n.out_w : n.out_h, n.kernel[axis],
+                                       n.stride[axis], n.padding[axis], 1);
+      for (const BorderAxis::Class& c : b.classes) check(c.first < c.end, f.where(), "a window lies outside the image");
+    }
+  }
+
+  void step(const Json& json, Node& n, int64_t made, const std::string& where) {
+    Fields f(json, where);
+    const std::string& op = f.text("op");
+    Step s;
+    const int64_t c = n.channels;
+    if (op == "affine") {
+      s.kind = StepKind::affine;
+      s.a = floats(f, "scale", c), s.b = floats(f, "shift", c);
+    } else if (op == "two_slope") {
+      s.kind = StepKind::two_slope;
+      s.a = floats(f, "positive", c), s.b = floats(f, "negative", c);
+    } else if (op == "clamp") {
+      s.kind = StepKind::clamp;
+      s.a = floats(f, "low", c), s.b = floats(f, "high", c);
+    } else if (op == "add") {
+      s.kind = StepKind::add;
+      s.value = static_cast<int>(f.integer("value", 0, MAX_INTEGER));
+      const Value& v = value(s.value, false, made, where);
+      check(v.channels == c && v.height == n.out_h && v.width == n.out_w, where, "the shapes of a sum differ");
+    } else if (op == "binarize" || op == "store") {
+      s.kind = op == "store" ? StepKind::store : StepKind::binarize;
+      s.value = static_cast<int>(f.integer("out", 0, MAX_INTEGER));
+      check(s.value == static_cast<int64_t>(g.values.size()), where, "values are not numbered in order");
+      if (s.kind == StepKind::binarize) {
+        s.flip = f.integer("flip", 0, 1);
+        const std::vector<Json>& threshold = f.array("threshold", 2, 2);
+        const bool one = threshold[1].kind == Json::Kind::integer && threshold[1].number == 1;
+        Fields again(json, where);
+        s.a = floats(again, "threshold", one ? 1 : c);
+      }
+      add_value(s.kind == StepKind::binarize, c, n.out_h, n.out_w, where);
+    } else {
+      refuse(where, "there is no step '" + op + "'");
+    }
+    f.done();
+    n.epilogue.push_back(s);
+  }
+
+  void node(const Json& json, size_t index) {
+    Fields f(json, "node " + std::to_string(index));
+    Node n;
+    n.op_name = f.text("op"), n.name = f.text("name");
+    check(static_cast<int64_t>(n.name.size()) <= MAX_NAME, f.where(), "its name is too long");
+    constexpr const char* kOps[] = {"conv2d",       "binary_conv2d", "max_pool", "average_pool",
+                                    "pad_channels", "concat",        "identity"};
+    size_t op = 0;
+    while (op < 7 && n.op_name != kOps[op]) ++op;
+    if (op == 7) refuse(f.where(), "there is no operator '" + n.op_name + "'");
+    n.op = static_cast<Op>(op);
+
+    const int64_t made = static_cast<int64_t>(g.values.size());
+    for (const Json& id : f.array("inputs", 1, n.op == Op::concat ? MAX_INPUTS : 1)) {
+      check(id.kind == Json::Kind::integer, f.where(), "an input is not a number");
+      value(id.number, n.op == Op::binary_conv2d, made, f.where());
+      n.inputs.push_back(static_cast<int>(id.number));
+    }
+    const Value in = g.values[static_cast<size_t>(n.inputs[0])];
+    n.channels = in.channels, n.out_h = in.height, n.out_w = in.width;
+    if (n.op == Op::conv2d || n.op == Op::binary_conv2d) {
+      convolution(f, n, in);
+    } else if (n.op == Op::max_pool || n.op == Op::average_pool) {
+      pooling(f, n, in);
+    } else if (n.op == Op::pad_channels) {
+      n.before = static_cast<int>(f.integer("before", 0, MAX_CHANNELS));
+      const int64_t channels = n.channels + n.before + f.integer("after", 0, MAX_CHANNELS);
+      check(channels <= MAX_CHANNELS, f.where(), "there are too many channels");
+      n.channels = static_cast<int>(channels);
+    } else if (n.op == Op::concat) {
+      int64_t channels = 0;
+      for (int id : n.inputs) {
+        const Value& v = g.values[static_cast<size_t>(id)];
+        check(v.height == in.height && v.width == in.width, f.where(), "the maps to concatenate differ in size");
+        channels += v.channels;
+      }
+      check(channels <= MAX_CHANNELS, f.where(), "there are too many channels");
+      n.channels = static_cast<int>(channels);
+    }
+    check_shape(n.channels, n.out_h, n.out_w, f.where());
+    const std::vector<Json>& steps = f.array("epilogue", 1, MAX_STEPS);
+    int64_t taps = 0;  // of one element of the result
+    if (n.op == Op::conv2d || n.op == Op::binary_conv2d) taps = int64_t{n.kernel[0]} * n.kernel[1] * (in.channels / n.groups);
+    if (n.op == Op::max_pool || n.op == Op::average_pool) taps = int64_t{n.kernel[0]} * n.kernel[1];
+    work += int64_t{n.channels} * n.out_h * n.out_w * (taps + static_cast<int64_t>(steps.size()));
+    check(work <= MAX_MACS, f.where(), "the network needs too many operations");
+    bool writes = false;
+    for (size_t k = 0; k < steps.size(); ++k) {
+      step(steps[k], n, made, f.where() + ", step " + std::to_string(k));
+      writes = writes || n.epilogue.back().kind == StepKind::store || n.epilogue.back().kind == StepKind::binarize;
+    }
+    check(writes, f.where(), "it writes nothing");
+    f.done();
+    g.nodes.push_back(std::move(n));
+  }
+
+  void read(const Json& json) {
+    float_left = static_cast<int64_t>(g.floats.size()) + MAX_SHARED;
+    bits_left = static_cast<int64_t>(g.bits.size()) + MAX_SHARED;
+    Fields f(json, "the top");
+    g.model = f.text("model");
+    check(!g.model.empty() && static_cast<int64_t>(g.model.size()) <= MAX_NAME, f.where(), "the model's name is empty or too long");
+    input(f.get("input", Json::Kind::object));
+    const std::vector<Json>& nodes = f.array("nodes", 1, MAX_NODES);
+    for (size_t i = 0; i < nodes.size(); ++i) node(nodes[i], i);
+    for (const Json& output : f.array("outputs", 1, MAX_OUTPUTS)) {
+      Fields o(output, "outputs");
+      const int id = static_cast<int>(o.integer("value", 1, MAX_INTEGER));
+      const Value& v = value(id, false, static_cast<int64_t>(g.values.size()), o.where());
+      count_elements(v.channels, v.height, v.width, o.where());
+      const int rank = static_cast<int>(o.integer("rank", 2, 4));
+      check(rank != 3, o.where(), "a rank is 2 or 4");
+      o.done();
+      g.outputs.push_back({id, rank});
+    }
+    f.done();
+  }
+};
+
+}  // namespace
+
+BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int dilation) {
+  BorderAxis axis;
+  axis.of.resize(static_cast<size_t>(out));
+  for (int p = 0; p < out; ++p) {
+    // Tap k lies inside while 0 <= p * stride - pad + k * dilation < extent.
+    const int64_t origin = int64_t{p} * stride - pad;
+    int64_t first = origin >= 0 ? 0 : (-origin + dilation - 1) / dilation;
+    int64_t end = origin >= extent ? 0 : (extent - 1 - origin) / dilation + 1;
+    if (end > kernel) end = kernel;
+    if (first > end) first = end = 0;
+    if (first == end) first = end = 0;  // no tap: one class, wherever it is
+    const BorderAxis::Class c = {static_cast<int>(first), static_cast<int>(end)};
+    size_t i = 0;
+    while (i < axis.classes.size() && (axis.classes[i].first != c.first || axis.classes[i].end != c.end)) ++i;
+    if (i == axis.classes.size()) axis.classes.push_back(c);
+    axis.of[static_cast<size_t>(p)] = static_cast<int>(i);
+  }
+  return axis;
+}
+
+Graph read_graph(const uint8_t* data, size_t size) {
+  const Container c = open_container(data, size);
+  Graph g;
+  g.floats = Buffer<float>(c.float_count);
+  if (c.float_count) std::memcpy(g.floats.data(), c.floats, c.float_count * 4);
+  for (size_t i = 0; i < c.float_count; ++i)
+    if (!std::isfinite(g.floats[i])) fail("the file holds a number that is not finite. Export it again.");
+  g.bits = Buffer<uint8_t>(c.bit_bytes);
+  if (c.bit_bytes) std::memcpy(g.bits.data(), c.bits, c.bit_bytes);
+  Reader{g}.read(parse_json(c.graph));
+  return g;
+}
+
+}  // namespace netsuke

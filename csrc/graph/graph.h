@@ -1,0 +1,75 @@
+// The graph of a file, checked: what artifact/graph.py is in Python. Every number in it is inside its bounds.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "kernels/kernels.h"
+
+namespace netsuke {
+
+struct Range {
+  int64_t offset = 0, count = 0;
+};
+
+struct Step {
+  StepKind kind;
+  Range a, b;         // as in EpilogueStep
+  int value = 0;      // add: the value read; binarize, store: the value made
+  bool flip = false;
+};
+
+enum class Op { conv2d, binary_conv2d, max_pool, average_pool, pad_channels, concat, identity };
+
+struct Node {
+  Op op;
+  std::string op_name, name;
+  std::vector<int> inputs;
+  std::vector<Step> epilogue;
+  int channels = 0;              // of the result
+  int out_h = 0, out_w = 0;
+  int kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, padding[4] = {0, 0, 0, 0};
+  int groups = 1;
+  Range weight, bias, activation, weight_offset, weight_scale;
+  bool inside_divisor = false;
+  int before = 0;                // pad_channels
+};
+
+struct Value {
+  bool bits;
+  int channels, height, width;
+  int64_t elements() const { return int64_t{channels} * height * width; }
+};
+
+struct Output {
+  int value, rank;
+};
+
+struct Graph {
+  std::string model;
+  int channels, height, width;   // of the input
+  bool has_transform = false, reverse = false;
+  Range scale, shift;
+  std::vector<Node> nodes;
+  std::vector<Output> outputs;
+  std::vector<Value> values;     // by id
+  Buffer<float> floats;          // has slack: kernels read whole vectors of it
+  Buffer<uint8_t> bits;          // likewise
+};
+
+// Reads and checks a whole file. Throws Error on anything that docs/format.md does not allow.
+Graph read_graph(const uint8_t* data, size_t size);
+
+// The distinct sets of kernel taps inside the image along one axis, and which of them each result row (column) has.
+struct BorderAxis {
+  struct Class {
+    int first, end;
+  };
+  std::vector<Class> classes;
+  std::vector<int> of;  // by row
+};
+BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int dilation);
+
+}  // namespace netsuke

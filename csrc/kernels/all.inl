@@ -1,0 +1,15 @@
+// Every family's algorithm, compiled once an instruction set. A file of base/isa/ defines its primitives in an
+// anonymous namespace, includes this, and so exports one function only. Nothing here may use the standard library:
+// its inline functions would be compiled with this set's flags and shared with the rest of the program.
+
+#include "kernels/epilogue/epilogue.inl"
+#include "kernels/window/window.inl"
+#include "kernels/binary_conv/binary_conv.inl"
+#include "kernels/float_conv/float_conv.inl"
+#include "kernels/pool/pool.inl"
+#include "kernels/copy/copy.inl"
+#include "kernels/transform/transform.inl"
+
+namespace {
+constexpr netsuke::Kernels kKernels = {kIsa, L, binary_conv, float_conv, pool, copy, transform_u8};
+}

@@ -1,0 +1,26 @@
+// pad_channels, concat and identity: the inputs' channels put side by side, zeros where there are none.
+
+namespace {
+
+using netsuke::CopyArgs;
+using netsuke::CopySource;
+
+void copy(const CopyArgs& x, int unit, const Scratch& scratch) {
+  const Share share = share_of(x.units, unit, 1);
+  const int width = (x.epilogue.channels + L - 1) / L * L;
+  int covered = 0;
+  for (int s = 0; s < x.source_count; ++s) covered += x.sources[s].channels;
+  for (int i = 0; i < share.count; ++i) {
+    float* out = scratch.tile + static_cast<int64_t>(i) * width;
+    if (covered < width) zero_bytes(reinterpret_cast<uint8_t*>(out), width * 4);
+    for (int s = 0; s < x.source_count; ++s) {
+      const CopySource& from = x.sources[s];
+      copy_bytes(reinterpret_cast<uint8_t*>(out + from.at),
+                 reinterpret_cast<const uint8_t*>(from.map + (share.pixel + i) * from.map_stride),
+                 from.channels * int64_t{4});
+    }
+  }
+  run_epilogue(x.epilogue, {scratch.tile, width, share.pixel, share.count, 0, width});
+}
+
+}  // namespace

@@ -1,0 +1,114 @@
+"""Loading and running a `.netsuke` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from netsuke.artifact import decode, infer, read_bytes
+from netsuke.artifact.contract import Error
+from netsuke.artifact.graph import Add
+from netsuke.artifact.images import check_images, check_values
+
+try:
+    from . import _native
+except ImportError as error:  # no compiler where it was installed: artifact.Reference still runs the file
+    _native = None  # type: ignore[assignment]
+    _reason = str(error)
+
+
+def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> Engine:
+    """Load a `.netsuke` file (or its bytes) into the engine.
+
+    Args:
+        path: the file, or its whole content.
+        threads: how many threads one image is split over. The result does not depend on it.
+        isa: the instruction set to run: scalar, avx2, avx512, avx512vpopcnt. By default the environment
+            variable NETSUKE_ISA decides, or else the machine.
+
+    Raises:
+        Error: the file is missing, damaged or no netsuke file; the machine lacks the instruction set.
+    """
+    return Engine(path if isinstance(path, bytes) else read_bytes(path), threads=threads, isa=isa)
+
+
+def available_isas() -> list[str]:
+    """The instruction sets this machine can run, slowest first. Empty where no engine was compiled."""
+    return [] if _native is None else _native.available_isas()
+
+
+class Engine:
+    """A loaded network. Call it with images.
+
+    Attributes:
+        model: the model's name.
+        input_shape: (C, H, W).
+        isa: the instruction set that runs.
+        threads: as loaded.
+    """
+
+    def __init__(self, data: bytes, threads: int = 1, isa: str | None = None) -> None:
+        if _native is None:
+            raise Error(
+                f"the compiled engine cannot be imported ({_reason}).\n"
+                "Reinstall netsuke where a C++ compiler is, or run the file with netsuke.artifact.Reference."
+            )
+        self._data = data
+        self._model = _native.Model(data, isa or "", threads)
+        self.model: str = self._model.model
+        self.input_shape: tuple[int, int, int] = self._model.input_shape
+        self.isa: str = self._model.isa
+        self.threads: int = self._model.threads
+
+    def __call__(self, images: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Run a batch.
+
+        Args:
+            images: (N, C, H, W), uint8 as read from an image (the file holds the normalisation), or
+                float32, normalised already.
+
+        Returns:
+            The output, float32 (N, classes) or (N, C, H, W); a tuple of them if the network has several.
+
+        Raises:
+            Error: the images have another shape or dtype, or hold a number that is not finite.
+        """
+        check_images(images, self.input_shape, self._model.takes_uint8)
+        run = self._model.run_u8 if images.dtype == np.uint8 else self._model.run_f32
+        images = np.ascontiguousarray(images)
+        outputs = run(images)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run_node(self, index: int, values: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Run node `index` alone on given values, for comparisons node by node.
+
+        Args:
+            values: by value id, (N, C, H, W): float32, or int8 of -1 and +1 for bits.
+
+        Returns:
+            The values that the node makes, likewise.
+
+        Raises:
+            Error: there is no such node, or a value is missing, or of another shape or type.
+        """
+        graph = decode(self._data)
+        kinds = infer(graph)
+        if not 0 <= index < len(graph.nodes):
+            raise Error(f"there is no node {index}; the graph has {len(graph.nodes)}")
+        node = graph.nodes[index]
+        read = {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))}
+        check_values(values, {value: kinds[value] for value in read})
+        batch = len(values[node.inputs[0]])
+        images = [
+            self._model.run_node(index, {i: np.ascontiguousarray(values[i][n : n + 1], np.float32) for i in read})
+            for n in range(batch)
+        ]
+        dtypes = {"float32": np.float32, "bits": np.int8}
+        return {made: np.concatenate([image[made] for image in images]).astype(dtypes[kinds[made].kind]) for made in images[0]}
+
+    def profile(self, images: np.ndarray, runs: int = 20) -> list[tuple[str, str, float]]:
+        """(name, operator, seconds an image) of every node in running order. images: float32, as in a call."""
+        check_images(images, self.input_shape, takes_uint8=False)
+        return self._model.profile(np.ascontiguousarray(images), runs)
