@@ -1,4 +1,4 @@
-"""netsuke: vision networks carved down to one bit a weight, and an engine that runs them. Importing it imports no torch."""
+"""netsuke: vision networks carved down to one bit a weight, and an engine that runs them. Imports no torch."""
 
 from __future__ import annotations
 

@@ -166,7 +166,8 @@ class Builder:
         return Built(self.graph, self.origin)
 
     def _call(self, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: env[n])
+        args: Any = fx.map_arg(node.args, lambda n: env[n])
+        kwargs: Any = fx.map_arg(node.kwargs, lambda n: env[n])
         given = [env[n] for n in node.all_input_nodes]
         value = node.meta.get("val")
         if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat, int, bool, float)):
@@ -180,7 +181,18 @@ class Builder:
         handler = HANDLERS.get(str(node.target))
         if handler is None:
             raise self.refuse("the operator is not supported. Write this part with supported ones, or leave it outside")
-        return handler(self, *args, **kwargs)
+        first = self.values
+        result = handler(self, *args, **kwargs)
+        self._forget_origins(range(first, self.values), result)
+        return result
+
+    def _forget_origins(self, made: range, result: Any) -> None:
+        """Only the last value that a captured node makes is its result; those on the way have no place in the module."""
+        last = result[0] if isinstance(result, tuple) else result
+        whole = isinstance(last, Map) and last.padding == NO_PADDING
+        for value in made:
+            if not self.origin[value].bits and not (whole and value == last.value):
+                del self.origin[value]
 
     def _outputs(self, results: Any) -> None:
         for result in torch.utils._pytree.tree_leaves(results):

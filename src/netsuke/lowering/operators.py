@@ -220,7 +220,7 @@ def _average(b: Builder, x: Map, kernel: tuple[int, int]) -> Map:
 def _pool_padding(
     size: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: Any, ceil_mode: bool
 ) -> Padding:
-    """torch's ceil_mode as more padding below and right: the last window must still start inside map or left padding."""
+    """torch's ceil_mode as more padding below and right; the last window must start inside the map or its padding."""
     before = _two(padding)
     after = list(before)
     if ceil_mode:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields, replace
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -63,18 +64,19 @@ def merge_strides(graph: Graph) -> Graph:
     nodes = list(graph.nodes)
     uses = _uses(graph)
     for i, node in enumerate(nodes):
-        if not _is_slice(node):
-            continue
         for j, source in enumerate(nodes[:i]):
-            if _is_slice(source) and source.epilogue == [Store(node.inputs[0])] and uses[node.inputs[0]] == 1:
-                stride = (node.stride[0] * source.stride[0], node.stride[1] * source.stride[1])
-                if max(stride) <= MAX_KERNEL:
-                    nodes[i] = node = replace(node, inputs=source.inputs, stride=stride)
-                    nodes[j] = replace(source, epilogue=[])
+            if not (_is_slice(node) and _is_slice(source)):
+                continue
+            if source.epilogue != [Store(node.inputs[0])] or uses[node.inputs[0]] != 1:
+                continue
+            stride = (node.stride[0] * source.stride[0], node.stride[1] * source.stride[1])
+            if max(stride) <= MAX_KERNEL:
+                nodes[i] = node = replace(node, inputs=source.inputs, stride=stride)
+                nodes[j] = replace(source, epilogue=[])
     return replace(graph, nodes=[node for node in nodes if node.epilogue])
 
 
-def _is_slice(node: Node) -> bool:
+def _is_slice(node: Node) -> TypeGuard[MaxPool]:
     return isinstance(node, MaxPool) and node.kernel == (1, 1) and not any(node.padding)
 
 
@@ -174,19 +176,21 @@ def round_arrays(graph: Graph) -> Graph:
     return replace(graph, nodes=[_rounded(node, node.name) for node in graph.nodes])
 
 
-def _rounded(item: Node | Step, name: str) -> object:
-    changes: dict[str, object] = {}
+def _rounded(item: Any, name: str) -> Any:
+    """A node or step with its floats rounded; int8 signs stay."""
+    changes: dict[str, Any] = {}
     for f in fields(item):
         value = getattr(item, f.name)
-        if isinstance(value, np.ndarray) and value.dtype != np.int8:
-            with np.errstate(over="ignore"):
-                changes[f.name] = np.ascontiguousarray(value, np.float32)
-        elif f.name in ("alpha_a", "gamma"):
-            changes[f.name] = float(np.float32(value))
-        elif f.name == "epilogue":
+        if f.name == "epilogue":
             changes[f.name] = [_rounded(step, name) for step in value]
-        if not np.isfinite(changes.get(f.name, 0) if f.name != "epilogue" else 0).all():
-            raise Error(f"layer {name!r} has weights that are not finite: the model is damaged or training diverged")
+        elif f.name in ("alpha_a", "gamma") or isinstance(value, np.ndarray) and value.dtype != np.int8:
+            with np.errstate(over="ignore"):
+                rounded = np.ascontiguousarray(value, np.float32)
+            if not np.isfinite(rounded).all():
+                raise Error(
+                    f"layer {name!r} has numbers that are not finite: the model is damaged or training diverged"
+                )
+            changes[f.name] = rounded if isinstance(value, np.ndarray) else rounded.item()
     return replace(item, **changes)
 
 

@@ -1,4 +1,4 @@
-"""Signs with a straight-through estimator (STE): the forward is sign(x) with sign(0) = +1, the backward a smooth slope."""
+"""Signs with a straight-through estimator (STE): forward sign(x) with sign(0) = +1, backward a smooth slope."""
 
 from __future__ import annotations
 
