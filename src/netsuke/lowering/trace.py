@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,12 @@ class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = self.results[n.name] = super().run_node(n)
         if n.op == "call_function":
-            self.inputs[n.name] = self.fetch_args_kwargs_from_env(n)[0]  # type: ignore[assignment]
+            self.inputs[n.name] = self.fetch_args_kwargs_from_env(n)[0]
         return result
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
@@ -33,7 +36,7 @@ def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
     images: (N, C, H, W), normalised. A float32 value comes as float64 (N, C, H, W), a bits value as int8, -1 or +1.
     Values that the module has no tensor for are left out.
     """
-    recorder = _Recorder(copy.deepcopy(lowered.captured.module).double())
+    recorder = _Recorder(lowered.captured.module)
     with torch.no_grad():
         recorder.run(torch.from_numpy(np.asarray(images, np.float64)))
     values = {}
@@ -42,6 +45,7 @@ def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
         if origin is None:
             continue
         result = recorder.results[origin.name]
+        result = result[0] if isinstance(result, tuple) else result  # batch norm returns its statistics too
         if origin.bits:
             args = recorder.inputs[origin.name]  # of ops.binary_conv2d or ops.binary_linear
             result = ops.activation_signs(args[0], args[5], args[6]).to(torch.int8)
