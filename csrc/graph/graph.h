@@ -14,9 +14,11 @@ struct Range {
   int64_t offset = 0, count = 0;
 };
 
+enum class StepKind { affine, add, two_slope, clamp, binarize, store };
+
 struct Step {
   StepKind kind;
-  Range a, b;         // as in EpilogueStep
+  Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold
   int value = 0;      // add: the value read; binarize, store: the value made
   bool flip = false;
 };

@@ -66,21 +66,22 @@ Model::Model(Graph graph, const std::string& isa, int threads)
   int channels = 0;
   for (const Node& n : graph_.nodes) channels = std::max(channels, n.channels);
   zeros_ = Buffer<float>(static_cast<size_t>(channels));
-  int64_t tile = 0, windows = 0, ones = 0;  // bytes
+  int64_t tile = 0, windows = 0, pixels = 0;
   for (const Node& n : graph_.nodes) {
     tasks_.push_back(prepare(graph_, n, places_, zeros_.data(), kernels_, threads));
     const Task& t = *tasks_.back();
     tile = std::max(tile, t.pixels_of_scratch * t.tile_floats * 4);
     windows = std::max(windows, t.pixels_of_scratch * t.window_bytes);
-    ones = std::max(ones, t.pixels_of_scratch * 4);
+    pixels = std::max(pixels, t.pixels_of_scratch);
   }
   const auto padded = [](int64_t bytes) { return round_up(bytes + static_cast<int64_t>(kSlack), kAlignment); };
-  const int64_t one = padded(tile) + padded(windows) + padded(ones);
+  const int64_t one = padded(tile) + padded(windows) + padded(pixels * 8) + padded(pixels * 4);
   scratch_memory_ = Buffer<uint8_t>(static_cast<size_t>(one * threads));
   for (int t = 0; t < threads; ++t) {
     uint8_t* at = scratch_memory_.data() + one * t;
-    scratch_.push_back({reinterpret_cast<float*>(at), at + padded(tile),
-                        reinterpret_cast<int32_t*>(at + padded(tile) + padded(windows))});
+    uint8_t* border = at + padded(tile) + padded(windows);
+    scratch_.push_back({reinterpret_cast<float*>(at), at + padded(tile), reinterpret_cast<int64_t*>(border),
+                        reinterpret_cast<float*>(border + padded(pixels * 8))});
   }
   nanoseconds.assign(graph_.nodes.size(), 0);
 }

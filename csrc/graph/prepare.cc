@@ -46,23 +46,44 @@ void cut_blocks(Task& t, int outputs, int64_t length, int lanes) {
   }
 }
 
-Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places) {
-  for (const Step& s : n.epilogue) {
-    EpilogueStep e{};
-    e.kind = s.kind;
-    e.flip = s.flip;
-    e.one_threshold = s.a.count == 1;
-    e.a = g.floats.data() + s.a.offset;
-    e.b = g.floats.data() + s.b.offset;
-    const Place& place = places[static_cast<size_t>(s.value)];
-    if (s.kind == StepKind::binarize) {
-      e.bits = place.data, e.bits_stride = place.stride;
-    } else if (s.kind == StepKind::add || s.kind == StepKind::store) {
-      e.map = reinterpret_cast<float*>(place.data), e.map_stride = place.stride;
-    }
-    t.steps.push_back(e);
+// The place of a step in the order of a stage.
+uint32_t flag_of(StepKind kind) {
+  switch (kind) {
+    case StepKind::affine: return Stage::kAffine;
+    case StepKind::add: return Stage::kAdd;
+    case StepKind::two_slope: return Stage::kTwoSlope;
+    case StepKind::clamp: return Stage::kClamp;
+    case StepKind::store: return Stage::kStore;
+    case StepKind::binarize: return Stage::kBinarize;
   }
-  return {t.steps.data(), static_cast<int>(t.steps.size()), n.channels};
+  return 0;
+}
+
+Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places) {
+  constexpr uint32_t kOrder[] = {Stage::kAffine, Stage::kAdd, Stage::kTwoSlope, Stage::kClamp, Stage::kStore, Stage::kBinarize};
+  const auto rank = [&](uint32_t flag) { return std::find(std::begin(kOrder), std::end(kOrder), flag) - kOrder; };
+  ptrdiff_t reached = std::size(kOrder);
+  for (const Step& s : n.epilogue) {
+    const uint32_t flag = flag_of(s.kind);
+    if (rank(flag) <= reached) t.stages.push_back({});
+    reached = rank(flag);
+    Stage& stage = t.stages.back();
+    stage.flags |= flag;
+    const float *a = g.floats.data() + s.a.offset, *b = g.floats.data() + s.b.offset;
+    const Place& place = places[static_cast<size_t>(s.value)];
+    switch (s.kind) {
+      case StepKind::affine: stage.scale = a, stage.shift = b; break;
+      case StepKind::two_slope: stage.positive = a, stage.negative = b; break;
+      case StepKind::clamp: stage.low = a, stage.high = b; break;
+      case StepKind::add: stage.add = reinterpret_cast<const float*>(place.data), stage.add_stride = place.stride; break;
+      case StepKind::store: stage.store = reinterpret_cast<float*>(place.data), stage.store_stride = place.stride; break;
+      case StepKind::binarize:
+        stage.threshold = a, stage.one_threshold = s.a.count == 1, stage.flip = s.flip;
+        stage.bits = place.data, stage.bits_stride = place.stride;
+        break;
+    }
+  }
+  return {t.stages.data(), static_cast<int>(t.stages.size()), n.channels};
 }
 
 // `count` <= 32 bits from bit `at` on. The buffer has slack behind it.

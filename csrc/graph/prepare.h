@@ -27,7 +27,7 @@ struct Task {
   PoolArgs pool{};
   CopyArgs copy{};
 
-  std::vector<EpilogueStep> steps;
+  std::vector<Stage> stages;
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
   Buffer<uint32_t> binary_weight;

@@ -19,22 +19,32 @@ constexpr int64_t pixel_bytes(int64_t channels) {
 }
 
 // ---------------------------------------------------------------------------------------------- epilogue
-enum class StepKind : int32_t { affine, add, two_slope, clamp, binarize, store };
-
-struct EpilogueStep {
-  StepKind kind;
+// A run of steps in this order, each there or not: affine, add, two_slope, clamp, store, binarize. Every epilogue is a
+// sequence of stages; all but the last also leave y in the tile.
+struct Stage {
+  enum Flag : uint32_t {
+    kAdd = 1,
+    kTwoSlope = 2,
+    kStore = 4,
+    kBinarize = 8,
+    kCompiled = 16,  // the flags below it are compiled into the stage
+    kAffine = 16,
+    kClamp = 32,
+  };
+  uint32_t flags;
   bool flip;             // binarize: y <= threshold instead of y >= threshold
-  bool one_threshold;    // binarize: a[0] serves every channel
-  const float* a;        // affine scale, two_slope positive, clamp low, binarize threshold
-  const float* b;        // affine shift, two_slope negative, clamp high
-  float* map;            // add: read; store: written
-  int64_t map_stride;    // floats a pixel
-  uint8_t* bits;         // binarize: written
+  bool one_threshold;    // binarize: threshold[0] serves every channel
+  const float *scale, *shift, *positive, *negative, *low, *high, *threshold;
+  const float* add;      // a float map
+  int64_t add_stride;    // floats a pixel
+  float* store;          // a float map
+  int64_t store_stride;  // floats a pixel
+  uint8_t* bits;         // a bit map
   int64_t bits_stride;   // bytes a pixel
 };
 
 struct Epilogue {
-  const EpilogueStep* steps;
+  const Stage* stages;
   int count;
   int channels;  // O
 };
@@ -130,7 +140,8 @@ struct TransformArgs {
 struct Scratch {
   float* tile;              // chunk x channels
   uint8_t* windows;         // chunk x window
-  int32_t* ones;            // chunk: the popcount of each binary window
+  int64_t* border;          // chunk: where each pixel's border class begins in the tables of a binary convolution
+  float* sum;               // chunk: Sa of each pixel
 };
 
 struct Kernels {

@@ -65,23 +65,52 @@ void binary_blocks(const Block& b, const uint32_t* a, int64_t a_stride, int coun
     binary_block<kBinaryRows1, 1>(a, a_stride, count, w + b.weight, words, counts, stride);
 }
 
-// y = fma(A, D, K), then y = fma(B, Sa, y), in place over the counts.
-void to_float(const BinaryConvArgs& x, const Tile& t, const int32_t* ones) {
-  int row = t.pixel / x.window.out_w, column = t.pixel % x.window.out_w;
-  for (int i = 0; i < t.count; ++i) {
+// Where a stage takes y from counts: y = fma(A, D, K), then y = fma(B, Sa, y).
+struct FromCounts {
+  struct Channels {
+    const float* counts;
+    int64_t stride;
+    const int32_t* base;
+    const float* constant;
+    const int64_t* border;  // by pixel: where its border class begins in the tables
+    const float* sum;       // by pixel: Sa; null if every beta_w is 0
+    F scale, offset;
+    F operator()(int i) const {
+      const U count = u_load(reinterpret_cast<const uint32_t*>(counts + i * stride));
+      const F d = f_from_i32(u_sub(u_load(reinterpret_cast<const uint32_t*>(base + border[i])), u_add(count, count)));
+      const F y = f_fma(scale, d, f_load(constant + border[i]));
+      return sum ? f_fma(offset, f_set1(sum[i]), y) : y;
+    }
+  };
+  const BinaryConvArgs& x;
+  Tile t;
+  const int64_t* border;
+  const float* sum;
+  Channels at(int c) const {
+    const int channel = t.channel + c;
+    return {t.y + c, t.stride, x.base + channel, x.constant + channel, border, sum, f_load(x.scale + channel),
+            sum ? f_load(x.offset + channel) : f_set1(0)};
+  }
+};
+
+inline int count_ones(const uint32_t* a, int words) {
+  int n = 0, k = 0;
+  for (; k + 1 < words; k += 2) {
+    uint64_t two;
+    __builtin_memcpy(&two, a + k, 8);
+    n += __builtin_popcountll(two);
+  }
+  return k < words ? n + __builtin_popcount(a[k]) : n;
+}
+
+// Border class and Sa = 2 * popcount(window) - n of every pixel of the chunk.
+void describe_pixels(const BinaryConvArgs& x, int pixel, int count, const uint32_t* windows, const Scratch& scratch) {
+  int row = pixel / x.window.out_w, column = pixel % x.window.out_w;
+  for (int i = 0; i < count; ++i) {
     const int border = x.row_class[row] + x.col_class[column];
     if (++column == x.window.out_w) column = 0, ++row;
-    const int32_t* base = x.base + border * x.table_stride + t.channel;
-    const float* constant = x.constant + border * x.table_stride + t.channel;
-    float* y = t.y + i * t.stride;
-    const F sum = x.offset ? f_set1(static_cast<float>(2 * ones[i] - x.inside[border])) : f_set1(0.0f);
-    for (int c = 0; c < t.width; c += L) {
-      const U count = u_load(reinterpret_cast<const uint32_t*>(y + c));
-      const F d = f_from_i32(u_sub(u_load(reinterpret_cast<const uint32_t*>(base + c)), u_add(count, count)));
-      F v = f_fma(f_load(x.scale + t.channel + c), d, f_load(constant + c));
-      if (x.offset) v = f_fma(f_load(x.offset + t.channel + c), sum, v);
-      f_store(y + c, v);
-    }
+    scratch.border[i] = border * x.table_stride;
+    if (x.offset) scratch.sum[i] = static_cast<float>(2 * count_ones(windows + i * int64_t{x.words}, x.words) - x.inside[border]);
   }
 }
 
@@ -109,55 +138,41 @@ void gather_bits(const BinaryConvArgs& x, int group, int pixel, int count, uint8
   }
 }
 
-void count_ones(const uint32_t* a, int words, int count, int32_t* ones) {
-  for (int i = 0; i < count; ++i, a += words) {
-    int n = 0;
-    int k = 0;
-    for (; k + 1 < words; k += 2) {
-      uint64_t two;
-      __builtin_memcpy(&two, a + k, 8);
-      n += __builtin_popcountll(two);
-    }
-    if (k < words) n += __builtin_popcount(a[k]);
-    ones[i] = n;
-  }
-}
-
 void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
   const Share share = share_of(x.units, unit, x.groups == 1 ? x.block_count : 1);
   const uint32_t* windows = reinterpret_cast<const uint32_t*>(scratch.windows);
   int32_t* counts = reinterpret_cast<int32_t*>(scratch.tile);
+  const float* sum = x.offset ? scratch.sum : nullptr;
   if (x.groups == 1) {
     const Gather g = {x.bits, x.bits_stride, x.tap_bytes, x.row_words * 4, x.words * 4};
     gather(x.window, g, share.pixel, share.count, scratch.windows);
-    if (x.offset) count_ones(windows, x.words, share.count, scratch.ones);
+    describe_pixels(x, share.pixel, share.count, windows, scratch);
     for (int b = share.first; b < share.end; ++b) {
       const Block& block = x.blocks[b];
       const int width = block.vectors * L;
       binary_blocks(block, windows, x.words, share.count, x.weight, x.words, counts, width);
       const Tile tile = {scratch.tile, width, share.pixel, share.count, block.channel, width};
-      to_float(x, tile, scratch.ones);
-      run_epilogue(x.epilogue, tile);
+      run_epilogue(x.epilogue, FromCounts{x, tile, scratch.border, sum}, tile);
     }
     return;
   }
   // Groups: each writes its channels of a tile of all channels; what it writes past them, the next one overwrites.
   // Sa differs from group to group, so each group is made float before the next begins.
-  const int outputs = x.groups * x.group_outputs;
-  const int width = (outputs + L - 1) / L * L;
+  const int width = (x.groups * x.group_outputs + L - 1) / L * L;
   const int64_t stride = width + netsuke::kTileSlack;
   for (int g = 0; g < x.groups; ++g) {
     gather_bits(x, g, share.pixel, share.count, scratch.windows);
-    if (x.offset) count_ones(windows, x.words, share.count, scratch.ones);
+    describe_pixels(x, share.pixel, share.count, windows, scratch);
     for (int b = 0; b < x.block_count; ++b) {
       const Block& block = x.blocks[b];
       const int channel = g * x.group_outputs + block.channel;
       binary_blocks(block, windows, x.words, share.count, x.weight + g * x.group_weights, x.words, counts + channel,
                     stride);
-      to_float(x, {scratch.tile + channel, stride, share.pixel, share.count, channel, block.vectors * L}, scratch.ones);
+      const Tile tile = {scratch.tile + channel, stride, share.pixel, share.count, channel, block.vectors * L};
+      run_stage<0>(Stage{}, FromCounts{x, tile, scratch.border, sum}, tile, 0, false);
     }
   }
-  run_epilogue(x.epilogue, {scratch.tile, stride, share.pixel, share.count, 0, width});
+  run_epilogue(x.epilogue, Tile{scratch.tile, stride, share.pixel, share.count, 0, width});
 }
 
 }  // namespace

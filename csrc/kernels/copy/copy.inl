@@ -20,7 +20,7 @@ void copy(const CopyArgs& x, int unit, const Scratch& scratch) {
                  from.channels * int64_t{4});
     }
   }
-  run_epilogue(x.epilogue, {scratch.tile, width, share.pixel, share.count, 0, width});
+  run_epilogue(x.epilogue, Tile{scratch.tile, width, share.pixel, share.count, 0, width});
 }
 
 }  // namespace

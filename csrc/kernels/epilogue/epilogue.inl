@@ -1,91 +1,88 @@
 // The epilogue over a tile of the result: pixels [pixel, pixel + count), channels [channel, channel + width), width a
-// multiple of L. tile[i * stride + c] is y of pixel i and channel (channel + c). Each step runs over the whole
-// tile, which stays in the first cache.
+// multiple of L. A stage is a run of steps that fits into registers: for every vector of channels its parameters are
+// loaded once, then every pixel of the tile goes through the whole stage. The steps most networks have are compile-time
+// flags of the stage; affine and clamp are a branch that always goes the same way.
 
 namespace {
 
 using netsuke::Epilogue;
-using netsuke::EpilogueStep;
-using netsuke::StepKind;
+using netsuke::Stage;
 
 struct Tile {
-  float* y;
+  float* y;  // y[i * stride + c] is pixel i, channel (channel + c)
   int64_t stride;
   int pixel, count, channel, width;
 };
 
-// Applies y = op(y, a[c], b[c]) to the tile.
-template <class Op>
-inline void each(const Tile& t, const float* a, const float* b, Op op) {
+// Where a stage takes y from when it was not counted by a binary convolution: the tile itself.
+struct FromTile {
+  struct Channels {
+    const float* y;
+    int64_t stride;
+    F operator()(int i) const { return f_load(y + i * stride); }
+  };
+  Tile t;
+  Channels at(int c) const { return {t.y + c, t.stride}; }
+};
+
+template <int flags, class Source>
+void run_stage(const Stage& s, const Source& source, const Tile& t, int channels, bool last) {
+  constexpr bool add = flags & Stage::kAdd, slope = flags & Stage::kTwoSlope, store = flags & Stage::kStore,
+                 bits = flags & Stage::kBinarize;
+  const bool rare = s.flags & (Stage::kAffine | Stage::kClamp);
   for (int c = 0; c < t.width; c += L) {
-    const F va = f_load(a + t.channel + c), vb = f_load(b + t.channel + c);
-    float* y = t.y + c;
-    for (int i = 0; i < t.count; ++i, y += t.stride) f_store(y, op(f_load(y), va, vb));
-  }
-}
-
-void add_step(const EpilogueStep& s, const Tile& t) {
-  for (int i = 0; i < t.count; ++i) {
-    float* y = t.y + i * t.stride;
-    const float* v = s.map + (t.pixel + i) * s.map_stride + t.channel;
-    for (int c = 0; c < t.width; c += L) f_store(y + c, f_add(f_load(y + c), f_load(v + c)));
-  }
-}
-
-void store_step(const EpilogueStep& s, const Tile& t) {
-  for (int i = 0; i < t.count; ++i) {
-    const float* y = t.y + i * t.stride;
-    float* v = s.map + (t.pixel + i) * s.map_stride + t.channel;
-    for (int c = 0; c < t.width; c += L) f_store(v + c, f_load(y + c));
-  }
-}
-
-// L >= 8, so a vector's bits are whole bytes. The tile that holds the last channel also clears the pixel's last bytes.
-template <bool flip>
-void binarize_step(const EpilogueStep& s, const Tile& t, int channels) {
-  const F one = f_set1(s.a[0]);
-  const int end = t.channel + t.width >= channels ? static_cast<int>(s.bits_stride) * 8 : t.channel + t.width;
-  for (int i = 0; i < t.count; ++i) {
-    const float* y = t.y + i * t.stride;
-    uint8_t* bits = s.bits + (t.pixel + i) * s.bits_stride;
-    for (int c = t.channel; c < end; c += L) {
-      uint32_t mask = 0;
-      if (c < channels) {
-        const F threshold = s.one_threshold ? one : f_load(s.a + c);
-        const F v = f_load(y + (c - t.channel));
-        mask = flip ? f_le(v, threshold) : f_ge(v, threshold);
-        if (channels - c < L) mask &= (1u << (channels - c)) - 1;
+    const int channel = t.channel + c;
+    const auto y_of = source.at(c);
+    const F positive = slope ? f_load(s.positive + channel) : f_set1(0), negative = slope ? f_load(s.negative + channel) : f_set1(0);
+    F threshold = f_set1(0);
+    uint32_t inside = ~0u;  // lanes that are channels
+    if (bits) {
+      threshold = s.one_threshold ? f_set1(s.threshold[0]) : f_load(s.threshold + channel);
+      const int left = channels - channel;
+      inside = left >= L ? ~0u : left > 0 ? (1u << left) - 1 : 0;
+    }
+    const float* addend = s.add + t.pixel * s.add_stride + channel;
+    float* stored = s.store + t.pixel * s.store_stride + channel;
+    uint8_t* bytes = s.bits + t.pixel * s.bits_stride + channel / 8;
+    for (int i = 0; i < t.count; ++i) {
+      F y = y_of(i);
+      if (rare && (s.flags & Stage::kAffine)) y = f_fma(y, f_load(s.scale + channel), f_load(s.shift + channel));
+      if (add) y = f_add(y, f_load(addend + i * s.add_stride));
+      if (slope) y = f_two_slope(y, positive, negative);
+      if (rare && (s.flags & Stage::kClamp)) y = f_min(f_max(y, f_load(s.low + channel)), f_load(s.high + channel));
+      if (store) f_store(stored + i * s.store_stride, y);
+      if (bits) {
+        const uint32_t mask = (s.flip ? f_le(y, threshold) : f_ge(y, threshold)) & inside;
+        __builtin_memcpy(bytes + i * s.bits_stride, &mask, L / 8);
       }
-      const int bytes = end - c < L ? (end - c) / 8 : L / 8;
-      for (int b = 0; b < bytes; ++b) bits[c / 8 + b] = static_cast<uint8_t>(mask >> (8 * b));
+      if (!last) f_store(t.y + i * t.stride + c, y);
     }
+  }
+  // Bytes of a pixel behind its last vector stay zero.
+  const int end = t.channel + t.width;
+  if (bits && end >= channels)
+    for (int i = 0; i < t.count; ++i)
+      for (int64_t b = end / 8; b < s.bits_stride; ++b) s.bits[(t.pixel + i) * s.bits_stride + b] = 0;
+}
+
+template <class Source, int flags = 0>
+void dispatch_stage(const Stage& s, const Source& source, const Tile& t, int channels, bool last) {
+  if constexpr (flags == Stage::kCompiled) {
+    (void)s, (void)source, (void)t, (void)channels, (void)last;
+  } else {
+    if ((s.flags & (Stage::kCompiled - 1)) == flags)
+      run_stage<flags>(s, source, t, channels, last);
+    else
+      dispatch_stage<Source, flags + 1>(s, source, t, channels, last);
   }
 }
 
-void run_epilogue(const Epilogue& e, const Tile& t) {
-  for (int k = 0; k < e.count; ++k) {
-    const EpilogueStep& s = e.steps[k];
-    switch (s.kind) {
-      case StepKind::affine:
-        each(t, s.a, s.b, [](F y, F a, F b) { return f_fma(y, a, b); });
-        break;
-      case StepKind::two_slope:
-        each(t, s.a, s.b, [](F y, F a, F b) { return f_two_slope(y, a, b); });
-        break;
-      case StepKind::clamp:
-        each(t, s.a, s.b, [](F y, F a, F b) { return f_min(f_max(y, a), b); });
-        break;
-      case StepKind::add:
-        add_step(s, t);
-        break;
-      case StepKind::store:
-        store_step(s, t);
-        break;
-      case StepKind::binarize:
-        s.flip ? binarize_step<true>(s, t, e.channels) : binarize_step<false>(s, t, e.channels);
-        break;
-    }
-  }
+template <class Source>
+void run_epilogue(const Epilogue& e, const Source& source, const Tile& t) {
+  dispatch_stage(e.stages[0], source, t, e.channels, e.count == 1);
+  for (int k = 1; k < e.count; ++k) dispatch_stage(e.stages[k], FromTile{t}, t, e.channels, k + 1 == e.count);
 }
+
+void run_epilogue(const Epilogue& e, const Tile& t) { run_epilogue(e, FromTile{t}, t); }
 
 }  // namespace

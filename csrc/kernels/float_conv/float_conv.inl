@@ -61,7 +61,7 @@ void float_conv(const FloatConvArgs& x, int unit, const Scratch& scratch) {
       const Block& block = x.blocks[b];
       const int width = block.vectors * L;
       float_blocks(block, windows, length, share.count, x.weight, x.bias + block.channel, scratch.tile, width);
-      run_epilogue(x.epilogue, {scratch.tile, width, share.pixel, share.count, block.channel, width});
+      run_epilogue(x.epilogue, Tile{scratch.tile, width, share.pixel, share.count, block.channel, width});
     }
     return;
   }
@@ -78,7 +78,7 @@ void float_conv(const FloatConvArgs& x, int unit, const Scratch& scratch) {
     }
     g.map += x.group_channels * int64_t{4};
   }
-  run_epilogue(x.epilogue, {scratch.tile, stride, share.pixel, share.count, 0, width});
+  run_epilogue(x.epilogue, Tile{scratch.tile, stride, share.pixel, share.count, 0, width});
 }
 
 }  // namespace

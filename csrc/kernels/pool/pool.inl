@@ -27,7 +27,7 @@ void pool(const PoolArgs& x, int unit, const Scratch& scratch) {
       f_store(out + c, x.average ? f_div(acc, count) : acc);
     }
   }
-  run_epilogue(x.epilogue, {scratch.tile, width, share.pixel, share.count, 0, width});
+  run_epilogue(x.epilogue, Tile{scratch.tile, width, share.pixel, share.count, 0, width});
 }
 
 }  // namespace

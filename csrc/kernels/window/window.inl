@@ -36,31 +36,14 @@ inline void inside_taps(int origin, int extent, int kernel, int dilation, int& f
   if (first > end) first = end;
 }
 
-// Reads kernel rows of at most 8 bytes with one load each: the windows of narrow binary maps.
-void gather_narrow(const Window& w, const Gather& g, int x, int count, int y, uint8_t* out) {
-  const int64_t used = w.kernel_w * g.tap_bytes;
-  const uint64_t mask = used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1;
-  const uint8_t* at = g.map + (static_cast<int64_t>(y) * w.in_w + x) * g.pixel_stride;
-  for (int i = 0; i < count; ++i, at += w.stride_w * g.pixel_stride, out += g.window_bytes)
-    for (int ky = 0; ky < w.kernel_h; ++ky) {
-      uint64_t taps;
-      __builtin_memcpy(&taps, at + static_cast<int64_t>(ky) * w.dilation_h * w.in_w * g.pixel_stride, 8);
-      taps &= mask;
-      if (g.row_bytes == 8) {
-        __builtin_memcpy(out + ky * 8, &taps, 8);
-      } else {
-        const uint32_t low = static_cast<uint32_t>(taps);
-        __builtin_memcpy(out + ky * 4, &low, 4);
-      }
-    }
-}
+inline bool joined(const Window& w, const Gather& g) { return w.dilation_w == 1 && g.pixel_stride == g.tap_bytes; }
 
+// One window, tap by tap where a border cuts through it.
 void gather_one(const Window& w, const Gather& g, int py, int px, uint8_t* out) {
   const int y = py * w.stride_h - w.pad_top, x = px * w.stride_w - w.pad_left;
   int y0, y1, x0, x1;
   inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
   inside_taps(x, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
-  const bool joined = w.dilation_w == 1 && g.pixel_stride == g.tap_bytes;
   for (int ky = 0; ky < w.kernel_h; ++ky, out += g.row_bytes) {
     if (ky < y0 || ky >= y1 || x0 == x1) {
       zero_bytes(out, g.row_bytes);
@@ -68,7 +51,7 @@ void gather_one(const Window& w, const Gather& g, int py, int px, uint8_t* out) 
     }
     const uint8_t* row = g.map + static_cast<int64_t>(y + ky * w.dilation_h) * w.in_w * g.pixel_stride;
     if (x0 > 0) zero_bytes(out, x0 * g.tap_bytes);
-    if (joined) {
+    if (joined(w, g)) {
       copy_bytes(out + x0 * g.tap_bytes, row + (x + x0) * g.pixel_stride, (x1 - x0) * g.tap_bytes);
     } else {
       for (int kx = x0; kx < x1; ++kx)
@@ -79,21 +62,50 @@ void gather_one(const Window& w, const Gather& g, int py, int px, uint8_t* out) 
   }
 }
 
+// `count` windows in one row of the result that no left or right border cuts. `at` is the first one's first tap in the
+// map, were it inside; only kernel rows [y0, y1) are.
+template <class CopyRow>
+void gather_run(const Window& w, const Gather& g, const uint8_t* at, int y0, int y1, int count, uint8_t* out, CopyRow copy_row) {
+  const int64_t down = int64_t{w.dilation_h} * w.in_w * g.pixel_stride, right = w.stride_w * g.pixel_stride;
+  for (int i = 0; i < count; ++i, at += right, out += g.window_bytes) {
+    if (y0 > 0) zero_bytes(out, y0 * g.row_bytes);
+    for (int ky = y0; ky < y1; ++ky) copy_row(out + ky * g.row_bytes, at + ky * down);
+    if (y1 < w.kernel_h) zero_bytes(out + y1 * g.row_bytes, (w.kernel_h - y1) * g.row_bytes);
+  }
+}
+
 // Windows of pixels [pixel, pixel + count), one every window_bytes.
 void gather(const Window& w, const Gather& g, int pixel, int count, uint8_t* out) {
-  const bool narrow = g.row_bytes <= 8 && g.row_bytes % 4 == 0 && w.dilation_w == 1 && g.pixel_stride == g.tap_bytes;
-  // Columns [x0, x1) of the result see no border on the left or right, rows [y0, y1) none above or below.
-  const int x0 = (w.pad_left + w.stride_w - 1) / w.stride_w, y0 = (w.pad_top + w.stride_h - 1) / w.stride_h;
-  const int last_x = w.in_w - 1 - (w.kernel_w - 1) * w.dilation_w + w.pad_left;
-  const int last_y = w.in_h - 1 - (w.kernel_h - 1) * w.dilation_h + w.pad_top;
-  const int x1 = last_x < 0 ? 0 : last_x / w.stride_w + 1, y1 = last_y < 0 ? 0 : last_y / w.stride_h + 1;
+  const int64_t used = w.kernel_w * g.tap_bytes;
+  // Columns [x0, x1) of the result see no left or right border.
+  const int x0 = (w.pad_left + w.stride_w - 1) / w.stride_w;
+  const int last = w.in_w - 1 - (w.kernel_w - 1) * w.dilation_w + w.pad_left;
+  const int x1 = last < 0 ? 0 : last / w.stride_w + 1;
   int py = pixel / w.out_w, px = pixel % w.out_w;
   while (count > 0) {
     int n = 1;
-    if (narrow && py >= y0 && py < y1 && px >= x0 && px < x1) {
-      n = x1 - px < count ? x1 - px : count;
-      if (n > w.out_w - px) n = w.out_w - px;
-      gather_narrow(w, g, px * w.stride_w - w.pad_left, n, py * w.stride_h - w.pad_top, out);
+    if (joined(w, g) && (used <= 8 || used == g.row_bytes) && px >= x0 && px < x1) {
+      n = x1 < w.out_w ? x1 - px : w.out_w - px;
+      if (n > count) n = count;
+      const int y = py * w.stride_h - w.pad_top, x = px * w.stride_w - w.pad_left;
+      int y0, y1;
+      inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
+      const uint8_t* at = g.map + (int64_t{y} * w.in_w + x) * g.pixel_stride;
+      if (used <= 8) {
+        // One load, one mask. Where a row has 4 bytes, what is written past it is overwritten by the next row.
+        const uint64_t mask = used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1;
+        gather_run(w, g, at, y0, y1, n, out, [mask](uint8_t* to, const uint8_t* from) {
+          uint64_t taps;
+          __builtin_memcpy(&taps, from, 8);
+          taps &= mask;
+          __builtin_memcpy(to, &taps, 8);
+        });
+      } else {
+        // Whole blocks of 16 bytes, likewise.
+        gather_run(w, g, at, y0, y1, n, out, [used](uint8_t* to, const uint8_t* from) {
+          for (int64_t b = 0; b < used; b += 16) __builtin_memcpy(to + b, from + b, 16);
+        });
+      }
     } else {
       gather_one(w, g, py, px, out);
     }

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Each instruction set's object file must export its one function and nothing else, above all nothing weak: the linker
+# would be free to call a weak function, compiled for a newer machine, from anywhere in the program.
+# Usage: check_symbols.sh BUILD_FOLDER
+set -euo pipefail
+
+build=${1:?usage: check_symbols.sh BUILD_FOLDER}
+mapfile -t objects < <(find "$build" -path '*netsuke_kernels.dir*' -name '*.o' | sort)
+if [ ${#objects[@]} -eq 0 ]; then
+  echo "check_symbols: no object files of netsuke_kernels below $build; build first" >&2
+  exit 1
+fi
+status=0
+for object in "${objects[@]}"; do
+  isa=$(basename "$object" .cc.o)
+  extra=$(nm -C --defined-only "$object" | awk '{print $2, $3}' | grep -E '^[A-Zuvw] ' | grep -v "^T netsuke::${isa}_kernels()$" || true)
+  if ! nm -C --defined-only "$object" | grep -q " T netsuke::${isa}_kernels()$"; then
+    echo "check_symbols: $object does not export netsuke::${isa}_kernels()" >&2
+    status=1
+  fi
+  if [ -n "$extra" ]; then
+    printf 'check_symbols: %s exports more than its table:\n%s\n' "$object" "$extra" >&2
+    status=1
+  fi
+done
+exit $status
