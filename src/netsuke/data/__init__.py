@@ -2,6 +2,8 @@
 
 from netsuke.data.dataset import ArrayDataset, Dataset
 from netsuke.data.imagefolder import ImageFolder
+from netsuke.data.normalise import normalise
+from netsuke.data.preprocess import Preprocess
 from netsuke.data.spec import Sizing, kinds, open_dataset
 
-__all__ = ["ArrayDataset", "Dataset", "ImageFolder", "Sizing", "kinds", "open_dataset"]
+__all__ = ["ArrayDataset", "Dataset", "ImageFolder", "Preprocess", "Sizing", "kinds", "normalise", "open_dataset"]

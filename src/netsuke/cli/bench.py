@@ -1,0 +1,165 @@
+"""`netsuke bench`: latency of a file side by side with other engines."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from netsuke import artifact
+from netsuke.artifact.contract import Error
+from netsuke.artifact.graph import Graph
+from netsuke.cli.candidates import CANDIDATES, NEED_ONNX, NEED_REGISTRY
+from netsuke.cli.layers import time_layers
+from netsuke.cli.machine import cores_for, cpu_name
+from netsuke.cli.output import JsonOption, emit, require, show, stderr_console, table
+from netsuke.cli.race import Racer, race
+
+
+def bench(
+    file: Annotated[Path, typer.Argument(help="A .netsuke file.")],
+    against: Annotated[str, typer.Option(help=f"Candidates, comma separated: {', '.join(CANDIDATES)}.")] = "",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of every candidate, one core each.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 1,
+    runs: Annotated[int | None, typer.Option(min=1, help="Timed runs of each, instead of --seconds.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Timed seconds of each.")] = 3.0,
+    layers: Annotated[bool, typer.Option("--layers", help="Also time every node of the file.")] = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="The float network as ONNX, for a model not in the zoo.")
+    ] = None,
+    isa: Annotated[str | None, typer.Option(help="Force the engine's instruction set, as in scalar, avx2.")] = None,
+    openvino_isa: Annotated[str | None, typer.Option(help="Limit OpenVINO's, as in AVX2, AVX512_CORE_VNNI.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Time a .netsuke file and other engines, interleaved in one run, each a process pinned to the same cores."""
+    names = _names(against)
+    graph = artifact.read(file)
+    cores = cores_for(threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        request: dict[str, Any] = {
+            "cores": cores, "threads": threads, "batch": batch, "input": list(graph.input_shape), "file": str(file),
+            "isa": isa, "model": graph.model, "classes": _classes(graph), "onnx": None,
+        }  # fmt: skip
+        request["onnx"] = _onnx(names, graph, request, reference, Path(scratch))
+        facts, taken = _race(["netsuke", *names], request, runs, seconds, openvino_isa)
+    result = {
+        "file": str(file),
+        "model": graph.model,
+        "machine": cpu_name(),
+        "cores": cores,
+        "isa": facts["netsuke"]["isa"],
+        "threads": threads,
+        "batch": batch,
+        "candidates": {name: summary(facts[name], taken[name]) for name in taken},
+        "ratio": ratios(taken),
+    }
+    if layers:
+        result["layers"] = time_layers(file, graph, threads, isa, batch, cores)
+    if json:
+        emit(result)
+    else:
+        _show(result)
+
+
+def summary(facts: dict[str, Any], taken: list[float]) -> dict[str, Any]:
+    """median_ms, min_ms and runs of the seconds taken, beside the candidate's facts."""
+    return {"median_ms": 1e3 * statistics.median(taken), "min_ms": 1e3 * min(taken), "runs": len(taken), **facts}
+
+
+def ratios(taken: dict[str, list[float]]) -> dict[str, float]:
+    """Median of each candidate over the median of netsuke: above 1 netsuke is the faster."""
+    own = statistics.median(taken["netsuke"])
+    return {name: statistics.median(times) / own for name, times in taken.items() if name != "netsuke"}
+
+
+def _names(against: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in against.split(",") if name.strip()))
+    for name in names:
+        if name not in CANDIDATES:
+            raise Error(f"unknown candidate {name!r}: choose among {', '.join(CANDIDATES)}")
+    return names
+
+
+def _classes(graph: Graph) -> int | None:
+    """Scores an image, for a classifier."""
+    if len(graph.outputs) != 1 or graph.outputs[0].rank != 2:
+        return None
+    return artifact.infer(graph)[graph.outputs[0].value].shape[0]
+
+
+def _onnx(names: list[str], graph: Graph, request: dict[str, Any], reference: Path | None, scratch: Path) -> str | None:
+    """The ONNX file of the float network: the one given, or the registry's counterpart. None if nobody asks."""
+    if reference is not None and not reference.is_file():
+        raise Error(f"there is no ONNX file at {reference}")
+    needs_onnx = any(name in NEED_ONNX for name in names)
+    if any(name in NEED_REGISTRY for name in names) or (needs_onnx and reference is None):
+        _check_registry(graph)
+    if not needs_onnx:
+        return None
+    if reference is not None:
+        return str(reference)
+    require("bench", "onnx", "onnxscript")
+    from netsuke.cli.counterpart import float_counterpart, write_onnx
+
+    path = scratch / "float.onnx"
+    channels, height, width = graph.input_shape
+    write_onnx(float_counterpart(graph.model, request["classes"]), (request["batch"], channels, height, width), path)
+    return str(path)
+
+
+def _check_registry(graph: Graph) -> None:
+    """Raises Error unless the file's model is in the registry, with this input."""
+    require("train", "torch")
+    from netsuke.models import get_model, list_models
+
+    if graph.model not in list_models():
+        raise Error(
+            f"{graph.model!r}, the file's model, is not in the zoo, so its float counterpart is not known\n"
+            f"give the float network as --reference FILE.onnx, with candidates among {', '.join(NEED_ONNX)}"
+        )
+    if get_model(graph.model).input != graph.input_shape:
+        raise Error(
+            f"the file takes {graph.input_shape} images, the zoo's {graph.model} {get_model(graph.model).input}"
+        )
+
+
+def _race(
+    names: list[str], request: dict[str, Any], runs: int | None, seconds: float, openvino_isa: str | None
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
+    """Facts and seconds of every run, by candidate."""
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(console=stderr_console(), transient=True))
+        task = progress.add_task("starting", total=1.0)
+        racers = []
+        for name in names:
+            limit = {"DNNL_MAX_CPU_ISA": openvino_isa} if openvino_isa and name.startswith("openvino") else None
+            racers.append(stack.enter_context(Racer(name, request | {"candidate": name}, environment=limit)))
+        progress.update(task, description="racing")
+        taken = race(racers, runs, seconds, lambda share: progress.update(task, completed=share))
+        return {racer.name: racer.facts for racer in racers}, taken
+
+
+def _show(result: dict[str, Any]) -> None:
+    where = f"{result['threads']} thread(s), {result['machine']}, {result['isa']}"
+    timings = table(
+        f"{result['model']}, batch {result['batch']}, {where}",
+        "", "median ms", "min ms", "runs", "ratio", "precision", "version",
+    )  # fmt: skip
+    for name, entry in result["candidates"].items():
+        ratio = f"{result['ratio'][name]:.2f}x" if name in result["ratio"] else "1"
+        timings.add_row(
+            name, f"{entry['median_ms']:.3f}", f"{entry['min_ms']:.3f}", str(entry["runs"]), ratio,
+            entry["precision"], entry["version"],
+        )  # fmt: skip
+    show(timings)
+    if "layers" in result:
+        nodes = table("node by node", "node", "op", "us", "share %", "GMAC/s")
+        for layer in result["layers"]:
+            speed = f"{layer['gmacs']:.1f}" if layer["gmacs"] else ""
+            nodes.add_row(layer["name"], layer["op"], f"{layer['us']:.1f}", f"{100 * layer['share']:.1f}", speed)
+        show(nodes)

@@ -1,0 +1,147 @@
+"""What can be raced: each function prepares one candidate inside its own process.
+
+A request holds: candidate, cores, threads, batch, input (C, H, W), and what that candidate needs (file, isa, model,
+classes, onnx). All get the same float32 images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netsuke.artifact.contract import Error
+from netsuke.cli.output import require
+from netsuke.cli.worker import Prepared
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _images(request: dict[str, Any]) -> np.ndarray:
+    shape = (request["batch"], *request["input"])
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def netsuke(request: dict[str, Any]) -> Prepared:
+    import netsuke
+    from netsuke.engine import load
+
+    engine, images = load(request["file"], threads=request["threads"], isa=request["isa"]), _images(request)
+    return lambda: engine(images), {"precision": "1-bit", "version": netsuke.__version__, "isa": engine.isa}
+
+
+def torch_binary(request: dict[str, Any]) -> Prepared:
+    """Our module in eager PyTorch, where a bit is a float."""
+    require("train", "torch")
+    from netsuke.models import create_model
+
+    return _eager(request, create_model(request["model"], num_classes=request["classes"]).eval())
+
+
+def torch_float(request: dict[str, Any]) -> Prepared:
+    require("train", "torch")
+    from netsuke.cli.counterpart import float_counterpart
+
+    return _eager(request, float_counterpart(request["model"], request["classes"]))
+
+
+def _eager(request: dict[str, Any], module: nn.Module) -> Prepared:
+    import torch
+
+    torch.set_num_threads(request["threads"])
+    images = torch.from_numpy(_images(request))
+
+    def run() -> object:
+        with torch.inference_mode():
+            return module(images)
+
+    return run, {"precision": "float32", "version": torch.__version__}
+
+
+def onnxruntime_f32(request: dict[str, Any]) -> Prepared:
+    require("bench", "onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = request["threads"]
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(request["onnx"], options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common public class
+        raise Error(f"ONNX Runtime does not take {request['onnx']}: {_line(error)}") from None
+    images = {session.get_inputs()[0].name: _images(request)}
+    return _tried(lambda: session.run(None, images)), {"precision": "float32", "version": onnxruntime.__version__}
+
+
+def openvino_f32(request: dict[str, Any]) -> Prepared:
+    return _openvino(request, "f32", "float32")
+
+
+def openvino_bf16(request: dict[str, Any]) -> Prepared:
+    return _openvino(request, "bf16", "bfloat16")
+
+
+def _openvino(request: dict[str, Any], hint: str, precision: str) -> Prepared:
+    require("bench", "openvino")
+    import openvino
+
+    core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Error("OpenVINO does not run bfloat16 on this processor: leave it out")
+    settings = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": request["threads"],
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # the process is pinned already
+    }
+    try:
+        model = core.read_model(request["onnx"])
+        model.reshape([request["batch"], *request["input"]])
+        compiled = core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise Error(f"OpenVINO does not take {request['onnx']}: {_line(error)}") from None
+    inference, images = compiled.create_infer_request(), _images(request)
+    return _tried(lambda: inference.infer([images])), {
+        "precision": precision,
+        "version": openvino.__version__.split("-")[0],
+        "isa": os.environ.get("DNNL_MAX_CPU_ISA"),
+    }
+
+
+def _tried(run: Callable[[], object]) -> Callable[[], object]:
+    """The same function, run once: a model of another input shape is refused here, not in the middle of the race."""
+    try:
+        run()
+    except Exception as error:
+        raise Error(f"it does not run on images of the file's shape: {_line(error)}") from None
+    return run
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+CANDIDATES: dict[str, Callable[[dict[str, Any]], Prepared]] = {
+    "torch_binary": torch_binary,
+    "torch_float": torch_float,
+    "onnxruntime_f32": onnxruntime_f32,
+    "openvino_f32": openvino_f32,
+    "openvino_bf16": openvino_bf16,
+}
+NEED_REGISTRY = ("torch_binary", "torch_float")
+NEED_ONNX = ("onnxruntime_f32", "openvino_f32", "openvino_bf16")
+
+
+def prepare_candidate(request: dict[str, Any]) -> Prepared:
+    """What to run, and the facts about it. Raises Error if this candidate cannot run here."""
+    if request["candidate"] == "netsuke":
+        return netsuke(request)
+    return CANDIDATES[request["candidate"]](request)
+
+
+__all__ = ["CANDIDATES", "NEED_ONNX", "NEED_REGISTRY", "prepare_candidate"]
