@@ -187,7 +187,7 @@ class Builder:
         return result
 
     def _forget_origins(self, made: range, result: Any) -> None:
-        """Only the last value that a captured node makes is its result; the module has no tensor for those on the way."""
+        """The last value that a captured node makes is its result; the module has no tensor for those on the way."""
         last = result[0] if isinstance(result, tuple) else result
         whole = isinstance(last, Map) and last.padding == NO_PADDING
         for value in made:
