@@ -75,13 +75,13 @@ Model::Model(Graph graph, const std::string& isa, int threads)
     pixels = std::max(pixels, t.pixels_of_scratch);
   }
   const auto padded = [](int64_t bytes) { return round_up(bytes + static_cast<int64_t>(kSlack), kAlignment); };
-  const int64_t one = padded(tile) + padded(windows) + padded(pixels * 8) + padded(pixels * 4);
+  const int64_t by_pixel = padded(pixels * 4), one = padded(tile) + padded(windows) + 3 * by_pixel;
   scratch_memory_ = Buffer<uint8_t>(static_cast<size_t>(one * threads));
   for (int t = 0; t < threads; ++t) {
     uint8_t* at = scratch_memory_.data() + one * t;
-    uint8_t* border = at + padded(tile) + padded(windows);
-    scratch_.push_back({reinterpret_cast<float*>(at), at + padded(tile), reinterpret_cast<int64_t*>(border),
-                        reinterpret_cast<float*>(border + padded(pixels * 8))});
+    uint8_t* described = at + padded(tile) + padded(windows);
+    scratch_.push_back({reinterpret_cast<float*>(at), at + padded(tile), reinterpret_cast<int32_t*>(described),
+                        reinterpret_cast<int32_t*>(described + by_pixel), reinterpret_cast<float*>(described + 2 * by_pixel)});
   }
   nanoseconds.assign(graph_.nodes.size(), 0);
 }

@@ -101,11 +101,17 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
   const BorderAxis columns = border_axis(in.width, n.out_w, kw, n.stride[1], n.padding[1], n.dilation[1]);
   const size_t classes = rows.classes.size() * columns.classes.size();
   const int64_t stride = round_up(n.channels, 16);
-  t.row_class = Buffer<int32_t>(rows.of.size());
-  for (size_t i = 0; i < rows.of.size(); ++i) t.row_class[i] = rows.of[i] * static_cast<int>(columns.classes.size());
-  t.col_class = Buffer<int32_t>(columns.of.size());
-  for (size_t i = 0; i < columns.of.size(); ++i) t.col_class[i] = columns.of[i];
-  t.inside = Buffer<int32_t>(classes);
+  const auto taps_inside = [](const BorderAxis::Class& c) { return c.end - c.first; };
+  t.row_border = Buffer<int32_t>(rows.of.size()), t.row_inside = Buffer<int32_t>(rows.of.size());
+  for (size_t i = 0; i < rows.of.size(); ++i) {
+    t.row_border[i] = static_cast<int32_t>(rows.of[i] * static_cast<int64_t>(columns.classes.size()) * stride);
+    t.row_inside[i] = taps_inside(rows.classes[static_cast<size_t>(rows.of[i])]);
+  }
+  t.column_border = Buffer<int32_t>(columns.of.size()), t.column_inside = Buffer<int32_t>(columns.of.size());
+  for (size_t i = 0; i < columns.of.size(); ++i) {
+    t.column_border[i] = static_cast<int32_t>(columns.of[i] * stride);
+    t.column_inside[i] = taps_inside(columns.classes[static_cast<size_t>(columns.of[i])]) * of_group;
+  }
   t.base = Buffer<int32_t>(classes * static_cast<size_t>(stride));
   t.constant = Buffer<float>(classes * static_cast<size_t>(stride));
   t.scale = Buffer<float>(static_cast<size_t>(n.channels));
@@ -133,17 +139,16 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
         const int64_t sum = at(y.end, x.end) - at(y.first, x.end) - at(y.end, x.first) + at(y.first, x.first);
         const int64_t inside = int64_t{y.end - y.first} * (x.end - x.first) * of_group;
         const size_t border = r * columns.classes.size() + c, index = border * static_cast<size_t>(stride) + o;
-        t.inside[border] = static_cast<int32_t>(inside);
         t.base[index] = static_cast<int32_t>(n1 + all - sum);
         t.constant[index] = static_cast<float>(
             ((alpha_w * gamma) * static_cast<double>(sum) + (beta_w * gamma) * static_cast<double>(inside)) + bias);
       }
   }
   BinaryConvArgs& a = t.binary;
-  a.table_stride = stride;
   a.base = t.base.data(), a.constant = t.constant.data(), a.scale = t.scale.data();
   a.offset = any_offset ? t.offset.data() : nullptr;
-  a.row_class = t.row_class.data(), a.col_class = t.col_class.data(), a.inside = t.inside.data();
+  a.row_border = t.row_border.data(), a.column_border = t.column_border.data();
+  a.row_inside = t.row_inside.data(), a.column_inside = t.column_inside.data();
 }
 
 void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, int threads) {

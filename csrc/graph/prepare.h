@@ -32,7 +32,7 @@ struct Task {
   std::vector<CopySource> sources;
   Buffer<uint32_t> binary_weight;
   Buffer<float> float_weight, scale, offset, constant;
-  Buffer<int32_t> base, inside, row_class, col_class;
+  Buffer<int32_t> base, row_border, column_border, row_inside, column_inside;
 };
 
 // `zeros` holds as many zeros as the node has channels; `places` is indexed by value. All must outlive the task.

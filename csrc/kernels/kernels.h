@@ -13,9 +13,9 @@
 
 namespace netsuke {
 
-// Bytes of one pixel of a bit map, and of one tap of a binary window.
+// Bytes of one pixel of a bit map, and of one tap of a binary window: whole stores of any vector of 8 or 16 lanes.
 constexpr int64_t pixel_bytes(int64_t channels) {
-  return channels <= 8 ? 1 : channels <= 16 ? 2 : (channels + 31) / 32 * 4;
+  return channels <= 16 ? 2 : (channels + 31) / 32 * 4;
 }
 
 // ---------------------------------------------------------------------------------------------- epilogue
@@ -80,14 +80,13 @@ struct BinaryConvArgs {
   int64_t group_weights;    // elements of one group
   const Block* blocks;      // of one group
   int block_count;
-  int64_t table_stride;     // channels of one row of the tables below
-  const int32_t* base;      // [border class][O]: D = base - 2 * popcount(window XOR weight)
-  const float* constant;    // [border class][O]: K of docs/format.md, section 4
+  // Tables by border class, a row of round_up(O, 16) each. The row of a pixel begins at row_border[y] + column_border[x].
+  const int32_t* base;      // D = base - 2 * popcount(window XOR weight)
+  const float* constant;    // K of docs/format.md, section 4
+  const int32_t *row_border, *column_border;
+  const int32_t *row_inside, *column_inside;  // n = row_inside[y] * column_inside[x]
   const float* scale;       // [O]: A
   const float* offset;      // [O]: B, or null when every beta_w is 0
-  const int32_t* row_class;   // [out_h], already multiplied by the number of column classes
-  const int32_t* col_class;   // [out_w]
-  const int32_t* inside;    // [border class]: n
   Epilogue epilogue;
 };
 
@@ -140,8 +139,10 @@ struct TransformArgs {
 struct Scratch {
   float* tile;              // chunk x channels
   uint8_t* windows;         // chunk x window
-  int64_t* border;          // chunk: where each pixel's border class begins in the tables of a binary convolution
-  float* sum;               // chunk: Sa of each pixel
+  // Of each pixel of the chunk, in a binary convolution:
+  int32_t* border;          // where its border class begins in the tables
+  int32_t* ones;            // popcount of its window
+  float* sum;               // Sa
 };
 
 struct Kernels {

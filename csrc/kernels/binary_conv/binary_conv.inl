@@ -72,7 +72,7 @@ struct FromCounts {
     int64_t stride;
     const int32_t* base;
     const float* constant;
-    const int64_t* border;  // by pixel: where its border class begins in the tables
+    const int32_t* border;  // by pixel: where its border class begins in the tables
     const float* sum;       // by pixel: Sa; null if every beta_w is 0
     F scale, offset;
     F operator()(int i) const {
@@ -84,7 +84,7 @@ struct FromCounts {
   };
   const BinaryConvArgs& x;
   Tile t;
-  const int64_t* border;
+  const int32_t* border;
   const float* sum;
   Channels at(int c) const {
     const int channel = t.channel + c;
@@ -93,29 +93,26 @@ struct FromCounts {
   }
 };
 
-inline int count_ones(const uint32_t* a, int words) {
-  int n = 0, k = 0;
-  for (; k + 1 < words; k += 2) {
-    uint64_t two;
-    __builtin_memcpy(&two, a + k, 8);
-    n += __builtin_popcountll(two);
-  }
-  return k < words ? n + __builtin_popcount(a[k]) : n;
-}
-
-// Border class and Sa = 2 * popcount(window) - n of every pixel of the chunk.
-void describe_pixels(const BinaryConvArgs& x, int pixel, int count, const uint32_t* windows, const Scratch& scratch) {
+// Border class and Sa = 2 * popcount(window) - n of every pixel of the chunk, a row of the result at a time.
+void describe_pixels(const BinaryConvArgs& x, int pixel, int count, const Scratch& scratch) {
+  int32_t* border = scratch.border;
+  const int32_t* ones = scratch.ones;
+  float* sum = scratch.sum;
   int row = pixel / x.window.out_w, column = pixel % x.window.out_w;
-  for (int i = 0; i < count; ++i) {
-    const int border = x.row_class[row] + x.col_class[column];
-    if (++column == x.window.out_w) column = 0, ++row;
-    scratch.border[i] = border * x.table_stride;
-    if (x.offset) scratch.sum[i] = static_cast<float>(2 * count_ones(windows + i * int64_t{x.words}, x.words) - x.inside[border]);
+  while (count > 0) {
+    const int n = x.window.out_w - column < count ? x.window.out_w - column : count;
+    const int32_t row_border = x.row_border[row], row_inside = x.row_inside[row];
+    const int32_t *column_border = x.column_border + column, *column_inside = x.column_inside + column;
+    for (int i = 0; i < n; ++i) border[i] = row_border + column_border[i];
+    if (x.offset)
+      for (int i = 0; i < n; ++i) sum[i] = static_cast<float>(2 * ones[i] - row_inside * column_inside[i]);
+    border += n, ones += n, sum += n, count -= n;
+    column = 0, ++row;
   }
 }
 
 // Windows of one group that does not begin at a byte or does not end where its tap does: bit by bit in bytes.
-void gather_bits(const BinaryConvArgs& x, int group, int pixel, int count, uint8_t* out) {
+void gather_bits(const BinaryConvArgs& x, int group, int pixel, int count, uint8_t* out, int32_t* ones) {
   const Window& w = x.window;
   const int64_t from = static_cast<int64_t>(group) * x.group_channels;
   for (int i = 0; i < count; ++i, out += x.words * 4) {
@@ -135,6 +132,7 @@ void gather_bits(const BinaryConvArgs& x, int group, int pixel, int count, uint8
           tap[c / 8] = static_cast<uint8_t>(left < 8 ? eight & ((1u << left) - 1) : eight);
         }
       }
+    if (ones) ones[i] = count_ones(out, x.words * int64_t{4});
   }
 }
 
@@ -145,8 +143,8 @@ void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
   const float* sum = x.offset ? scratch.sum : nullptr;
   if (x.groups == 1) {
     const Gather g = {x.bits, x.bits_stride, x.tap_bytes, x.row_words * 4, x.words * 4};
-    gather(x.window, g, share.pixel, share.count, scratch.windows);
-    describe_pixels(x, share.pixel, share.count, windows, scratch);
+    gather(x.window, g, share.pixel, share.count, scratch.windows, x.offset ? scratch.ones : nullptr);
+    describe_pixels(x, share.pixel, share.count, scratch);
     for (int b = share.first; b < share.end; ++b) {
       const Block& block = x.blocks[b];
       const int width = block.vectors * L;
@@ -161,8 +159,8 @@ void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
   const int width = (x.groups * x.group_outputs + L - 1) / L * L;
   const int64_t stride = width + netsuke::kTileSlack;
   for (int g = 0; g < x.groups; ++g) {
-    gather_bits(x, g, share.pixel, share.count, scratch.windows);
-    describe_pixels(x, share.pixel, share.count, windows, scratch);
+    gather_bits(x, g, share.pixel, share.count, scratch.windows, x.offset ? scratch.ones : nullptr);
+    describe_pixels(x, share.pixel, share.count, scratch);
     for (int b = 0; b < x.block_count; ++b) {
       const Block& block = x.blocks[b];
       const int channel = g * x.group_outputs + block.channel;

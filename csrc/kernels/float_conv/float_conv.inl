@@ -56,7 +56,7 @@ void float_conv(const FloatConvArgs& x, int unit, const Scratch& scratch) {
   Gather g = {reinterpret_cast<const uint8_t*>(x.map), x.map_stride * 4, x.group_channels * int64_t{4},
               w.kernel_w * x.group_channels * int64_t{4}, length * 4};
   if (x.groups == 1) {
-    gather(w, g, share.pixel, share.count, scratch.windows);
+    gather(w, g, share.pixel, share.count, scratch.windows, nullptr);
     for (int b = share.first; b < share.end; ++b) {
       const Block& block = x.blocks[b];
       const int width = block.vectors * L;
@@ -69,7 +69,7 @@ void float_conv(const FloatConvArgs& x, int unit, const Scratch& scratch) {
   const int width = (x.groups * x.group_outputs + L - 1) / L * L;
   const int64_t stride = width + netsuke::kTileSlack;
   for (int group = 0; group < x.groups; ++group) {
-    gather(w, g, share.pixel, share.count, scratch.windows);
+    gather(w, g, share.pixel, share.count, scratch.windows, nullptr);
     for (int b = 0; b < x.block_count; ++b) {
       const Block& block = x.blocks[b];
       const int channel = group * x.group_outputs + block.channel;

@@ -62,20 +62,76 @@ void gather_one(const Window& w, const Gather& g, int py, int px, uint8_t* out) 
   }
 }
 
+inline int count_ones(const uint8_t* bytes, int64_t n) {
+  int ones = 0;
+  for (; n >= 8; n -= 8, bytes += 8) {
+    uint64_t eight;
+    __builtin_memcpy(&eight, bytes, 8);
+    ones += __builtin_popcountll(eight);
+  }
+  if (n >= 4) {
+    uint32_t four;
+    __builtin_memcpy(&four, bytes, 4);
+    ones += __builtin_popcount(four);
+  }
+  return ones;  // a window is whole words
+}
+
+// Copies one kernel row of at most 8 bytes: one load, one mask. Where a row has 4 bytes, what is written past it is
+// overwritten by the next. Returns its popcount if asked to.
+struct NarrowRow {
+  uint64_t mask;
+  template <bool counting>
+  int copy(uint8_t* to, const uint8_t* from) const {
+    uint64_t taps;
+    __builtin_memcpy(&taps, from, 8);
+    taps &= mask;
+    __builtin_memcpy(to, &taps, 8);
+    return counting ? __builtin_popcountll(taps) : 0;
+  }
+};
+
+// Likewise any row, in blocks of 16 bytes.
+struct WideRow {
+  int64_t bytes;
+  template <bool counting>
+  int copy(uint8_t* to, const uint8_t* from) const {
+    for (int64_t b = 0; b < bytes; b += 16) __builtin_memcpy(to + b, from + b, 16);
+    return counting ? count_ones(from, bytes) : 0;
+  }
+};
+
 // `count` windows in one row of the result that no left or right border cuts. `at` is the first one's first tap in the
 // map, were it inside; only kernel rows [y0, y1) are.
-template <class CopyRow>
-void gather_run(const Window& w, const Gather& g, const uint8_t* at, int y0, int y1, int count, uint8_t* out, CopyRow copy_row) {
+template <bool counting, int height, class Row>
+void gather_rows(const Window& w, const Gather& g, const uint8_t* at, int y0, int y1, int count, uint8_t* out,
+                 int32_t* ones, Row row) {
   const int64_t down = int64_t{w.dilation_h} * w.in_w * g.pixel_stride, right = w.stride_w * g.pixel_stride;
+  const int end = height ? height : y1;
   for (int i = 0; i < count; ++i, at += right, out += g.window_bytes) {
-    if (y0 > 0) zero_bytes(out, y0 * g.row_bytes);
-    for (int ky = y0; ky < y1; ++ky) copy_row(out + ky * g.row_bytes, at + ky * down);
-    if (y1 < w.kernel_h) zero_bytes(out + y1 * g.row_bytes, (w.kernel_h - y1) * g.row_bytes);
+    int n = 0;
+    if (!height && y0 > 0) zero_bytes(out, y0 * g.row_bytes);
+#pragma GCC unroll 3
+    for (int ky = height ? 0 : y0; ky < end; ++ky) n += row.template copy<counting>(out + ky * g.row_bytes, at + ky * down);
+    if (!height && y1 < w.kernel_h) zero_bytes(out + y1 * g.row_bytes, (w.kernel_h - y1) * g.row_bytes);
+    if (counting) ones[i] = n;
   }
 }
 
-// Windows of pixels [pixel, pixel + count), one every window_bytes.
-void gather(const Window& w, const Gather& g, int pixel, int count, uint8_t* out) {
+template <class Row>
+void gather_run(const Window& w, const Gather& g, const uint8_t* at, int y0, int y1, int count, uint8_t* out,
+                int32_t* ones, Row row) {
+  const bool whole_3 = w.kernel_h == 3 && y0 == 0 && y1 == 3;
+  if (ones)
+    whole_3 ? gather_rows<true, 3>(w, g, at, y0, y1, count, out, ones, row)
+            : gather_rows<true, 0>(w, g, at, y0, y1, count, out, ones, row);
+  else
+    whole_3 ? gather_rows<false, 3>(w, g, at, y0, y1, count, out, ones, row)
+            : gather_rows<false, 0>(w, g, at, y0, y1, count, out, ones, row);
+}
+
+// Windows of pixels [pixel, pixel + count), one every window_bytes; in `ones`, unless it is null, their popcounts.
+void gather(const Window& w, const Gather& g, int pixel, int count, uint8_t* out, int32_t* ones) {
   const int64_t used = w.kernel_w * g.tap_bytes;
   // Columns [x0, x1) of the result see no left or right border.
   const int x0 = (w.pad_left + w.stride_w - 1) / w.stride_w;
@@ -91,25 +147,16 @@ void gather(const Window& w, const Gather& g, int pixel, int count, uint8_t* out
       int y0, y1;
       inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
       const uint8_t* at = g.map + (int64_t{y} * w.in_w + x) * g.pixel_stride;
-      if (used <= 8) {
-        // One load, one mask. Where a row has 4 bytes, what is written past it is overwritten by the next row.
-        const uint64_t mask = used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1;
-        gather_run(w, g, at, y0, y1, n, out, [mask](uint8_t* to, const uint8_t* from) {
-          uint64_t taps;
-          __builtin_memcpy(&taps, from, 8);
-          taps &= mask;
-          __builtin_memcpy(to, &taps, 8);
-        });
-      } else {
-        // Whole blocks of 16 bytes, likewise.
-        gather_run(w, g, at, y0, y1, n, out, [used](uint8_t* to, const uint8_t* from) {
-          for (int64_t b = 0; b < used; b += 16) __builtin_memcpy(to + b, from + b, 16);
-        });
-      }
+      if (used <= 8)
+        gather_run(w, g, at, y0, y1, n, out, ones, NarrowRow{used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1});
+      else
+        gather_run(w, g, at, y0, y1, n, out, ones, WideRow{used});
     } else {
       gather_one(w, g, py, px, out);
+      if (ones) *ones = count_ones(out, g.window_bytes);
     }
     out += n * g.window_bytes;
+    if (ones) ones += n;
     count -= n;
     px += n;
     if (px == w.out_w) px = 0, ++py;
