@@ -20,7 +20,7 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
         # TwoSum (Knuth): total + error is the exact sum.
         part = total - product
         error = (product - (total - part)) + (addend - part)
-        # The exact sum lies between `total` and a neighbour. If total's last bit is 0, the neighbour is wanted: the next
+        # The exact sum lies between `total` and a neighbour. If total ends in 0, the neighbour is wanted: the next one
         # towards zero or away from it. float64 of one sign are ordered like their bits.
         bits = total.view(np.int64)
         towards_zero = (error > 0) != (total > 0)

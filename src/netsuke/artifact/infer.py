@@ -109,7 +109,7 @@ class Inference:
     def value(self, index: Any, kind: str) -> Value:
         """The value that a node reads, made before it and of that kind."""
         if not _is_integer(index) or not 0 <= index < len(self.values):
-            raise Error(f"it reads value {index}, but only 0 to {len(self.values) - 1} are made before it")
+            raise Error(f"it reads value {shorten(index)}, but only 0 to {len(self.values) - 1} are made before it")
         found = self.values[index]
         if found.kind != kind:
             raise Error(f"it reads value {index} as {kind}, but that value is {found.kind}")
@@ -140,7 +140,7 @@ class Inference:
             raise Error(f"a graph has 1 to {MAX_OUTPUTS} outputs, this one {len(outputs)}")
         for output in outputs:
             if not _is_integer(output.rank) or output.rank not in (2, 4):
-                raise Error(f"an output's rank is 2 or 4, not {output.rank}")
+                raise Error(f"an output's rank is 2 or 4, not {shorten(output.rank)}")
             if output.value == 0:
                 raise Error("the input itself cannot be an output; copy it with an identity node")
             try:
@@ -241,7 +241,7 @@ class Inference:
 
     def _make(self, kind: str, out: Any, shape: Shape) -> None:
         if not _is_integer(out) or out != len(self.values):
-            raise Error(f"it makes value {out}, but the next one is {len(self.values)}")
+            raise Error(f"it makes value {shorten(out)}, but the next one is {len(self.values)}")
         self._append(kind, shape)
 
     def _append(self, kind: str, shape: Shape) -> None:

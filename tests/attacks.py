@@ -1,0 +1,835 @@
+"""Hostile files, one function an attack, and files at the very edge of what is allowed. Checksums are always right.
+
+An attack takes the small file of `graphs.every_operator` and returns what a reader must refuse. `ATTACKS` maps its name
+to the words that the Python reader's message must hold and to the function; `EDGES` are files that must be accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import graphs
+from corruption import Parts, redigest, take_apart
+from netsuke import artifact
+
+ATTACKS: dict[str, tuple[str, Callable[[], bytes]]] = {}
+EDGES: dict[str, Callable[[], bytes]] = {}
+
+
+def base() -> Parts:
+    """The file that the attacks change. Nodes: 0 conv2d, 1 binary_conv2d, 2 max_pool, 3 average_pool, 4 concat,
+    5 pad_channels, 6 identity; value 2 and 4 are bits."""
+    return take_apart(artifact.encode(graphs.every_operator()))
+
+
+def attack(words: str) -> Callable[[Callable[[Parts], bytes]], Callable[[Parts], bytes]]:
+    """Register a function from the parts of a good file to the bytes of a hostile one."""
+
+    def register(function: Callable[[Parts], bytes]) -> Callable[[Parts], bytes]:
+        ATTACKS[function.__name__] = (words, lambda: function(base()))
+        return function
+
+    return register
+
+
+def graph_attack(words: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Register a function that changes the graph's JSON object in place."""
+
+    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        ATTACKS[function.__name__] = (words, lambda: with_graph(function))
+        return function
+
+    return register
+
+
+def edge(function: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Register a change of the graph's JSON object that leaves a valid file."""
+    EDGES[function.__name__] = lambda: with_graph(function)
+    return function
+
+
+def with_graph(change: Callable[[Any], None]) -> bytes:
+    parts = base()
+    root = json.loads(parts.text)
+    change(root)
+    return with_text(parts, dump(root))
+
+
+def dump(root: Any) -> bytes:
+    return json.dumps(root, sort_keys=True, separators=(",", ":")).encode()
+
+
+def with_text(parts: Parts, text: bytes) -> bytes:
+    return replace(parts, graph=text).file()
+
+
+# ----------------------------------------------------------------------------------------------- the container
+@attack("not a netsuke file")
+def header_of_2_to_the_63_bytes(parts: Parts) -> bytes:
+    return struct.pack("<Q", 1 << 63) + parts.file()[8:]
+
+
+@attack("do not fit together")
+def header_length_one_byte_short(parts: Parts) -> bytes:
+    file = parts.file()
+    return redigest(struct.pack("<Q", struct.unpack_from("<Q", file)[0] - 1) + file[8:])
+
+
+@attack("not canonical")
+def header_longer_than_the_file(parts: Parts) -> bytes:
+    return redigest(struct.pack("<Q", 4096) + parts.file()[8:400])
+
+
+@attack("not canonical")
+def header_with_eight_spaces_more(parts: Parts) -> bytes:
+    header = parts.header()
+    return parts.file(header + b" " * (8 + -len(header) % 8))
+
+
+@attack("not a netsuke file")
+def header_with_a_key_twice(parts: Parts) -> bytes:
+    return parts.file(parts.header().replace(b'"__metadata__"', b'"__metadata__":{},"__metadata__"', 1))
+
+
+@attack("not canonical")
+def header_with_another_tensor(parts: Parts) -> bytes:
+    return parts.file(parts.header()[:-1] + b',"more":{"data_offsets":[0,0],"dtype":"U8","shape":[0]}}')
+
+
+@attack("not canonical")
+def header_with_another_metadata_key(parts: Parts) -> bytes:
+    return parts.file(
+        parts.header().replace(b'{"netsuke":', b'{"netsuke":"2:a","netsuke":').replace(b'"2:a"', b'"1:a"')
+    )
+
+
+@attack("do not fit together")
+def tensors_that_overlap(parts: Parts) -> bytes:
+    a, b = len(parts.floats), len(parts.floats) + len(parts.bits)
+    return parts.file(parts.header().replace(b"[%d,%d]" % (a, b), b"[%d,%d]" % (a - 4, b)))
+
+
+@attack("do not fit together")
+def tensors_with_a_hole_between(parts: Parts) -> bytes:
+    a, b = len(parts.floats), len(parts.floats) + len(parts.bits)
+    return parts.file(parts.header().replace(b"[%d,%d]" % (a, b), b"[%d,%d]" % (a + 4, b)))
+
+
+@attack("do not fit together")
+def shape_larger_than_its_tensor(parts: Parts) -> bytes:
+    return parts.file(
+        parts.header().replace(b'"shape":[%d]' % len(parts.bits), b'"shape":[%d]' % (len(parts.bits) + 1))
+    )
+
+
+@attack("wants")
+def tensors_beyond_the_end_of_the_file(parts: Parts) -> bytes:
+    return parts.file(parts.header(graph=1000))
+
+
+@attack("wants")
+def bytes_after_the_last_tensor(parts: Parts) -> bytes:
+    return redigest(parts.file() + b"\x00")
+
+
+@attack("do not fit together")
+def tensor_of_two_gigabytes(parts: Parts) -> bytes:
+    return parts.file(parts.header(floats=(1 << 31) - 4 - len(parts.floats)))
+
+
+@attack("do not fit together")
+def tensor_sizes_that_overflow_32_bits(parts: Parts) -> bytes:
+    return parts.file(parts.header(floats=1 << 32))
+
+
+@attack("do not fit together")
+def float_tensor_of_no_whole_number_of_floats(parts: Parts) -> bytes:
+    return replace(parts, floats=parts.floats + b"\x00\x00").file()
+
+
+@attack("of format 2")
+def file_of_a_later_format(parts: Parts) -> bytes:
+    return parts.file(parts.header().replace(b'"1:', b'"2:'))
+
+
+@attack("checksum")
+def checksum_of_another_file(parts: Parts) -> bytes:
+    file, other = parts.file(), replace(parts, bits=parts.bits[::-1]).file()
+    return file.replace(re.findall(b"[0-9a-f]{64}", file)[0], re.findall(b"[0-9a-f]{64}", other)[0])
+
+
+@attack("not canonical")
+def checksum_in_upper_case(parts: Parts) -> bytes:
+    return re.sub(rb"[0-9a-f]{64}", lambda match: match[0].upper(), parts.file(), count=1)
+
+
+@attack("not finite")
+def nan_among_the_floats(parts: Parts) -> bytes:
+    return replace(parts, floats=struct.pack("<I", 0x7FC00000) + parts.floats[4:]).file()
+
+
+@attack("not finite")
+def infinity_in_a_float_that_nothing_uses(parts: Parts) -> bytes:
+    return replace(parts, floats=parts.floats + struct.pack("<I", 0xFF800000)).file()
+
+
+# ----------------------------------------------------------------------------------------------- the stream
+@attack("more than")
+def deflate_bomb(parts: Parts) -> bytes:
+    return with_text(parts, zlib.compress(b"{" + b"[" * (1 << 26), 9))
+
+
+@attack("cut off")
+def deflate_stream_cut_off(parts: Parts) -> bytes:
+    return with_text(parts, zlib.compress(parts.text, 9)[:-1])
+
+
+@attack("bytes after its end")
+def deflate_stream_with_bytes_after_it(parts: Parts) -> bytes:
+    return with_text(parts, zlib.compress(parts.text, 9) + b"{}")
+
+
+@attack("inflated")
+def deflate_stream_with_a_preset_dictionary(parts: Parts) -> bytes:
+    stream = zlib.compressobj(9, zdict=b'{"input":')
+    return with_text(parts, stream.compress(parts.text) + stream.flush())
+
+
+@attack("inflated")
+def deflate_stream_with_a_wrong_adler32(parts: Parts) -> bytes:
+    return with_text(parts, zlib.compress(parts.text, 9)[:-1] + b"\x00")
+
+
+@attack("inflated")
+def deflate_distance_before_the_start(parts: Parts) -> bytes:
+    # A fixed-code block whose first symbol copies 3 bytes from 1 byte back.
+    return with_text(parts, b"\x78\x9c" + bytes([0b00000011, 0b00000010]) + bytes(8))
+
+
+@attack("inflated")
+def deflate_block_of_the_reserved_type(parts: Parts) -> bytes:
+    return with_text(parts, b"\x78\x9c" + bytes([0b00000111]) + bytes(8))
+
+
+@attack("inflated")
+def gzip_instead_of_zlib(parts: Parts) -> bytes:
+    return with_text(parts, zlib.compress(parts.text, 9, 31))
+
+
+@attack("cut off")
+def graph_of_no_bytes(parts: Parts) -> bytes:
+    return with_text(parts, b"")
+
+
+@attack("not canonical JSON")
+def graph_that_inflates_to_nothing(parts: Parts) -> bytes:
+    return with_text(parts, zlib.compress(b""))
+
+
+# ----------------------------------------------------------------------------------------------- the JSON text
+@attack("not canonical JSON")
+def json_nested_a_million_deep(parts: Parts) -> bytes:
+    return with_text(parts, b'{"a":' + b"[" * 1_000_000)
+
+
+@attack("nested deeper|not canonical JSON")
+def json_nested_fifty_thousand_deep_and_closed(parts: Parts) -> bytes:
+    return with_text(parts, b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}")
+
+
+@attack("nested deeper")
+def json_nested_nine_deep(parts: Parts) -> bytes:
+    return with_text(parts, b'{"a":' + b"[" * 8 + b"]" * 8 + b"}")
+
+
+@attack("not canonical JSON")
+def json_integer_of_a_hundred_thousand_digits(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":' + b"9" * 100_000))
+
+
+@attack("an integer is not")
+def json_integer_of_2_to_the_64_and_1(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":%d' % ((1 << 64) + 2)))
+
+
+@attack("an integer is not")
+def json_integer_of_2_to_the_32_and_2(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":%d' % ((1 << 32) + 2)))
+
+
+@attack("not in canonical form")
+def json_minus_zero(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"flip":1', b'"flip":-0'))
+
+
+@attack("canonical")
+def json_leading_zero(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":02'))
+
+
+@attack("not canonical JSON")
+def json_fraction(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":2.0'))
+
+
+@attack("not canonical JSON")
+def json_exponent(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":2e0'))
+
+
+@attack("not canonical JSON")
+def json_nan(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2', b'"after":NaN'))
+
+
+@attack("bool")
+def json_true_for_one(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"flip":1', b'"flip":true'))
+
+
+@attack("NoneType")
+def json_null(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"flip":1', b'"flip":null'))
+
+
+@attack("not in canonical form")
+def json_key_twice(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"flip":1', b'"flip":1,"flip":1'))
+
+
+@attack("not in canonical form")
+def json_keys_in_another_order(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"after":2,"before":1', b'"before":1,"after":2'))
+
+
+@attack("not in canonical form")
+def json_white_space(parts: Parts) -> bytes:
+    return with_text(parts, parts.text + b" ")
+
+
+@attack("a character")
+def json_line_end(parts: Parts) -> bytes:
+    return with_text(parts, parts.text + b"\n")
+
+
+@attack("a character")
+def json_escaped_letter(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"last"', b'"\\u006cast"'))
+
+
+@attack("a character")
+def json_delete_character_in_a_name(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"last"', b'"l\x7fst"'))
+
+
+@attack("a character")
+def json_not_ascii(parts: Parts) -> bytes:
+    return with_text(parts, parts.text.replace(b'"last"', '"läst"'.encode()))
+
+
+@attack("not canonical JSON")
+def json_value_after_the_value(parts: Parts) -> bytes:
+    return with_text(parts, parts.text + b"{}")
+
+
+# ----------------------------------------------------------------------------------------------- keys and types
+@graph_attack("has the keys")
+def key_missing(root: Any) -> None:
+    del root["nodes"][0]["groups"]
+
+
+@graph_attack("has the keys")
+def key_unknown(root: Any) -> None:
+    root["nodes"][0]["run"] = "rm"
+
+
+@graph_attack("has the keys")
+def transform_without_a_key(root: Any) -> None:
+    del root["input"]["transform"]["crop"]
+
+
+@graph_attack("none of")
+def operator_unknown(root: Any) -> None:
+    root["nodes"][6]["op"] = "system"
+
+
+@graph_attack("none of")
+def operator_that_is_a_list(root: Any) -> None:
+    root["nodes"][6]["op"] = ["identity"]
+
+
+@graph_attack("none of")
+def step_unknown(root: Any) -> None:
+    root["nodes"][6]["epilogue"][0]["op"] = "softmax"
+
+
+@graph_attack("an array is expected")
+def nodes_that_are_an_object(root: Any) -> None:
+    root["nodes"] = {}
+
+
+@graph_attack("integers are expected")
+def kernel_that_is_a_number(root: Any) -> None:
+    root["nodes"][0]["kernel"] = 3
+
+
+@graph_attack("integers are expected")
+def shape_of_two_axes(root: Any) -> None:
+    root["input"]["shape"] = [3, 10]
+
+
+@graph_attack("bilinear or bicubic")
+def interpolation_unknown(root: Any) -> None:
+    root["input"]["transform"]["interpolation"] = "nearest"
+
+
+@graph_attack("RGB or BGR")
+def channel_order_unknown(root: Any) -> None:
+    root["input"]["transform"]["order"] = "GBR"
+
+
+@graph_attack("inside or window")
+def divisor_unknown(root: Any) -> None:
+    root["nodes"][3]["divisor"] = "outside"
+
+
+@graph_attack("0 or 1")
+def flip_of_two(root: Any) -> None:
+    root["nodes"][1]["epilogue"][-1]["flip"] = 2
+
+
+# ----------------------------------------------------------------------------------------------- ranges
+@graph_attack("does not lie inside its tensor")
+def range_beyond_the_tensor(root: Any) -> None:
+    root["nodes"][0]["weight"][0] = 100_000
+
+
+@graph_attack("does not lie inside its tensor")
+def range_whose_end_overflows(root: Any) -> None:
+    root["nodes"][0]["weight"][0] = (1 << 31) - 1
+
+
+@graph_attack("does not lie inside its tensor")
+def range_of_another_length(root: Any) -> None:
+    root["nodes"][0]["weight"][1] -= 1
+
+
+@graph_attack("does not lie inside its tensor")
+def range_of_no_floats_with_an_offset(root: Any) -> None:
+    root["nodes"][0]["bias"] = [4, 0]
+
+
+@graph_attack("does not lie inside its tensor")
+def range_of_no_floats_where_some_are_needed(root: Any) -> None:
+    root["nodes"][1]["weight_scale"] = [0, 0]
+
+
+@graph_attack("does not lie inside its tensor")
+def range_of_bits_beyond_the_tensor(root: Any) -> None:
+    root["nodes"][1]["weight"][0] = 1
+
+
+@attack("past the end of its weight")
+def bit_set_past_the_end_of_a_weight(parts: Parts) -> bytes:
+    assert 6 * 3 * 2 * 3 % 8  # the weight's last byte has bits to spare
+    return replace(parts, bits=parts.bits[:-1] + bytes([parts.bits[-1] | 0x80])).file()
+
+
+@attack("shared for more than")
+def one_range_of_floats_asked_for_hundreds_of_times(parts: Parts) -> bytes:
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [8192, 1, 1]}
+    step = {"op": "affine", "scale": [0, 8192], "shift": [0, 8192]}
+    root["nodes"] = [_identity(epilogue=[step] * 60 + [{"op": "store", "out": out}]) for out in range(1, 6)]
+    root["outputs"] = [{"rank": 4, "value": 1}]
+    return with_text(replace(parts, floats=bytes(4 * 8192)), dump(root))
+
+
+@attack("shared for more than")
+def one_range_of_bits_asked_for_hundreds_of_times(parts: Parts) -> bytes:
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [512, 1, 1]}
+    _binary_nodes(root, 200, channels=512, kernel=[1, 1], padding=[0] * 4, depth=512)
+    return with_text(replace(parts, bits=bytes(512 * 512 // 8), floats=_ones(1024)), dump(root))
+
+
+# ----------------------------------------------------------------------------------------------- values
+@graph_attack("made before it")
+def node_that_reads_a_later_value(root: Any) -> None:
+    root["nodes"][2]["inputs"] = [9]
+
+
+@graph_attack("made before it")
+def node_that_reads_its_own_value(root: Any) -> None:
+    root["nodes"][2]["inputs"] = [5]
+
+
+@graph_attack("made before it|not made before")
+def node_that_adds_its_own_value(root: Any) -> None:
+    root["nodes"][6]["epilogue"] = [{"op": "store", "out": 9}, {"op": "add", "value": 9}]
+
+
+@graph_attack("as bits")
+def binary_node_that_reads_floats(root: Any) -> None:
+    root["nodes"][1]["inputs"] = [1]
+
+
+@graph_attack("as float32")
+def float_node_that_reads_bits(root: Any) -> None:
+    root["nodes"][6]["inputs"] = [4]
+
+
+@graph_attack("one input")
+def node_without_an_input(root: Any) -> None:
+    root["nodes"][0]["inputs"] = []
+
+
+@graph_attack("one input")
+def node_with_two_inputs(root: Any) -> None:
+    root["nodes"][2]["inputs"] = [3, 3]
+
+
+@graph_attack("the next one is")
+def value_made_twice(root: Any) -> None:
+    root["nodes"][6]["epilogue"][-1]["out"] = 8
+
+
+@graph_attack("the next one is")
+def value_number_skipped(root: Any) -> None:
+    root["nodes"][6]["epilogue"][-1]["out"] = 10
+
+
+@graph_attack("result's shape")
+def addition_of_another_shape(root: Any) -> None:
+    root["nodes"][6]["epilogue"][0]["value"] = 7
+
+
+@graph_attack("input itself")
+def output_that_is_the_input(root: Any) -> None:
+    root["outputs"][0]["value"] = 0
+
+
+@graph_attack("as float32")
+def output_of_bits(root: Any) -> None:
+    root["outputs"][0]["value"] = 4
+
+
+@graph_attack("made before it")
+def output_that_nobody_makes(root: Any) -> None:
+    root["outputs"][0]["value"] = 10
+
+
+@graph_attack("2 or 4")
+def output_of_rank_3(root: Any) -> None:
+    root["outputs"][0]["rank"] = 3
+
+
+@graph_attack("outputs")
+def no_outputs(root: Any) -> None:
+    root["outputs"] = []
+
+
+@graph_attack("outputs")
+def sixty_five_outputs(root: Any) -> None:
+    root["outputs"] = [root["outputs"][0]] * 65
+
+
+@graph_attack("at least one node")
+def no_nodes(root: Any) -> None:
+    root["nodes"] = []
+
+
+# ----------------------------------------------------------------------------------------------- operators
+@graph_attack("stride is 1 to 255")
+def stride_zero(root: Any) -> None:
+    root["nodes"][0]["stride"] = [0, 1]
+
+
+@graph_attack("dilation is 1 to 255")
+def dilation_zero(root: Any) -> None:
+    root["nodes"][0]["dilation"] = [1, 0]
+
+
+@graph_attack("kernel is 1 to 255")
+def pool_kernel_zero(root: Any) -> None:
+    root["nodes"][2]["kernel"] = [0, 1]
+
+
+@graph_attack("not 6 long|kernel is|not 0 long|is not")
+def convolution_kernel_zero(root: Any) -> None:
+    root["nodes"][0]["kernel"] = [0, 3]
+    root["nodes"][0]["weight"] = [0, 0]
+
+
+@graph_attack("padding is 0 to 255")
+def padding_256(root: Any) -> None:
+    root["nodes"][0]["padding"] = [256, 0, 0, 0]
+
+
+@graph_attack("output channels")
+def no_output_channels(root: Any) -> None:
+    root["nodes"][0].update(channels=0, weight=[0, 0], bias=[0, 0])
+
+
+@graph_attack("not divisible")
+def groups_zero(root: Any) -> None:
+    root["nodes"][0]["groups"] = 0
+
+
+@graph_attack("not divisible")
+def groups_that_do_not_divide_the_channels(root: Any) -> None:
+    root["nodes"][1]["groups"] = 4
+
+
+@graph_attack("does not fit into")
+def result_of_no_rows(root: Any) -> None:
+    root["nodes"][0]["dilation"] = [6, 1]
+
+
+@graph_attack("does not fit into")
+def result_whose_extent_is_one_if_division_truncates(root: Any) -> None:
+    # 10 rows + 2 of padding, a window of 13: floor(-1 / 2) + 1 is 0, but C's (-1) / 2 + 1 is 1.
+    root["nodes"][0]["kernel"] = [3, 3]
+    root["nodes"][0]["dilation"] = [6, 1]
+    root["nodes"][0]["stride"] = [2, 1]
+
+
+@graph_attack("outside the image")
+def pool_window_above_the_image(root: Any) -> None:
+    root["nodes"][2]["padding"] = [2, 0, 0, 0]
+
+
+@graph_attack("outside the image")
+def pool_window_below_the_image(root: Any) -> None:
+    root["nodes"][3]["padding"] = [0, 0, 3, 0]
+
+
+@graph_attack("one height and width")
+def concat_of_different_heights(root: Any) -> None:
+    root["nodes"][4]["inputs"] = [5, 3]
+
+
+@graph_attack("inputs")
+def concat_of_nothing(root: Any) -> None:
+    root["nodes"][4]["inputs"] = []
+
+
+@graph_attack("inputs")
+def concat_of_65(root: Any) -> None:
+    root["nodes"][4]["inputs"] = [5] * 65
+
+
+@graph_attack("steps")
+def epilogue_of_no_steps(root: Any) -> None:
+    root["nodes"][0]["epilogue"] = []
+
+
+@graph_attack("steps")
+def epilogue_of_65_steps(root: Any) -> None:
+    root["nodes"][6]["epilogue"] = [{"op": "add", "value": 8}] * 64 + root["nodes"][6]["epilogue"][-1:]
+
+
+@graph_attack("string of 0 to 200")
+def name_of_201_characters(root: Any) -> None:
+    root["nodes"][0]["name"] = "x" * 201
+
+
+@graph_attack("string of 1 to 200")
+def model_without_a_name(root: Any) -> None:
+    root["model"] = ""
+
+
+@attack("alpha_a")
+def activation_scale_of_minus_zero(parts: Parts) -> bytes:
+    place = json.loads(parts.text)["nodes"][1]["activation"][0]
+    floats = bytearray(parts.floats)
+    struct.pack_into("<f", floats, 4 * place, -0.0)
+    return replace(parts, floats=bytes(floats)).file()
+
+
+# ----------------------------------------------------------------------------------------------- much from little
+def _identity(**fields: Any) -> dict[str, Any]:
+    return {"epilogue": [{"op": "add", "value": 0}], "inputs": [0], "name": "", "op": "identity", **fields}
+
+
+@graph_attack("is 0 to 65536")
+def dead_padding_of_two_billion_channels(root: Any) -> None:
+    root["nodes"].append(_identity(op="pad_channels", before=0, after=(1 << 31) - 1, inputs=[8]))
+
+
+@graph_attack("elements are allowed")
+def dead_padding_of_a_large_map(root: Any) -> None:
+    step = {"op": "clamp", "high": [0, 3], "low": [0, 3]}
+    root["nodes"].append(_identity(op="pad_channels", before=0, after=60_000, inputs=[3], epilogue=[step]))
+    root["input"]["shape"] = [3, 1000, 9]
+
+
+@graph_attack("elements are allowed")
+def input_of_more_than_16_million_elements(root: Any) -> None:
+    root["input"]["shape"] = [3, 16384, 16384]
+
+
+@graph_attack("is 1 to 65536|elements are allowed")
+def input_of_two_billion_rows(root: Any) -> None:
+    root["input"]["shape"] = [3, (1 << 31) - 1, 1]
+
+
+@graph_attack("multiply-accumulates")
+def pools_of_many_minutes(root: Any) -> None:
+    root["input"] = {"shape": [3, 1000, 1000]}
+    pool = {"inputs": [0], "kernel": [250, 250], "op": "max_pool", "padding": [0] * 4, "stride": [1, 1]}
+    store = _identity(epilogue=[{"op": "store", "out": 1}])
+    root["nodes"] = [store, *[_identity(**pool, epilogue=[{"op": "clamp", "high": [0, 3], "low": [0, 3]}])] * 3]
+    root["outputs"] = [{"rank": 4, "value": 1}]
+
+
+@graph_attack("multiply-accumulates")
+def epilogues_of_many_minutes_that_make_nothing(root: Any) -> None:
+    root["input"] = {"shape": [16, 1000, 1000]}
+    root["nodes"] = [_identity(epilogue=[{"op": "add", "value": 0}] * 64)] * 300
+    root["nodes"] += [_identity(epilogue=[{"op": "store", "out": 1}])]
+    root["outputs"] = [{"rank": 4, "value": 1}]
+
+
+@graph_attack("together have more than")
+def sixty_four_outputs_of_one_large_value(root: Any) -> None:
+    root["input"]["shape"] = [1, 1000, 1000]
+    del root["input"]["transform"]
+    root["nodes"] = [_identity(epilogue=[{"op": "store", "out": 1}])]
+    root["outputs"] = [{"rank": 4, "value": 1}] * 64
+
+
+@graph_attack("together have more than")
+def a_thousand_large_values(root: Any) -> None:
+    root["input"]["shape"] = [16, 300, 300]
+    del root["input"]["transform"]
+    root["nodes"] = [_identity(epilogue=[{"op": "store", "out": out}]) for out in range(1, 1001)]
+    root["outputs"] = [{"rank": 4, "value": 1}]
+
+
+def _binary_nodes(root: Any, count: int, *, channels: int, kernel: list[int], depth: int, **fields: Any) -> None:
+    """Replace the nodes: the signs of the input, then `count` binary convolutions of one shared weight, unused."""
+    sign = _identity(epilogue=[{"op": "binarize", "flip": 0, "out": 1, "threshold": [0, 1]}])
+    node = {
+        "activation": [0, 2],
+        "bias": [0, 0],
+        "channels": channels,
+        "dilation": [1, 1],
+        "epilogue": [{"op": "clamp", "high": [0, channels], "low": [0, channels]}],
+        "groups": 1,
+        "inputs": [1],
+        "kernel": kernel,
+        "name": "",
+        "op": "binary_conv2d",
+        "stride": [1, 1],
+        "weight": [0, -(-channels * kernel[0] * kernel[1] * depth // 8)],
+        "weight_offset": [0, 0],
+        "weight_scale": [0, channels],
+        **fields,
+    }
+    root["nodes"] = [sign, *[node] * count, _identity(epilogue=[{"op": "store", "out": 2}])]
+    root["outputs"] = [{"rank": 4, "value": 2}]
+
+
+def _ones(count: int) -> bytes:
+    return np.ones(count, "<f4").tobytes()
+
+
+@attack("border classes")
+def border_tables_of_a_gigabyte(parts: Parts) -> bytes:
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [3, 40, 40]}
+    _binary_nodes(root, 400, channels=1, kernel=[15, 15], padding=[14] * 4, depth=3)
+    return with_text(replace(parts, floats=_ones(64), bits=bytes(85)), dump(root))
+
+
+@attack("packed weights")
+def packed_weights_much_larger_than_the_file(parts: Parts) -> bytes:
+    # One channel a group: one bit of weight fills a word of 32 for each of 16 output channels.
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [4096, 4, 4]}
+    _binary_nodes(root, 200, channels=4096, kernel=[4, 4], padding=[0] * 4, depth=1, groups=4096)
+    return with_text(replace(parts, floats=_ones(1 << 13), bits=bytes(1 << 13)), dump(root))
+
+
+# ----------------------------------------------------------------------------------------------- still allowed
+@edge
+def unchanged(root: Any) -> None:
+    """The same graph, its text not deflated."""
+
+
+@edge
+def no_transform(root: Any) -> None:
+    del root["input"]["transform"]
+
+
+@edge
+def name_of_200_characters(root: Any) -> None:
+    root["nodes"][0]["name"] = "~" * 200
+
+
+@edge
+def node_without_a_name(root: Any) -> None:
+    root["nodes"][0]["name"] = ""
+
+
+@edge
+def epilogue_of_64_steps(root: Any) -> None:
+    root["nodes"][6]["epilogue"] = [{"op": "add", "value": 8}] * 63 + root["nodes"][6]["epilogue"][-1:]
+
+
+@edge
+def sixty_four_outputs(root: Any) -> None:
+    root["outputs"] = [root["outputs"][0]] * 64
+
+
+@edge
+def concat_of_64(root: Any) -> None:
+    root["nodes"][4]["inputs"] = [5] * 64
+    for node in root["nodes"][5:]:
+        node["epilogue"] = [step for step in node["epilogue"] if step["op"] in ("store", "add")]
+
+
+@edge
+def stride_of_255(root: Any) -> None:
+    root["nodes"].append(
+        {
+            "epilogue": [{"op": "store", "out": 10}],
+            "inputs": [0],
+            "kernel": [10, 9],
+            "name": "",
+            "op": "max_pool",
+            "padding": [9, 8, 0, 0],
+            "stride": [255, 255],
+        }
+    )
+
+
+@edge
+def window_of_padding_only(root: Any) -> None:
+    """Convolutions, unlike pools, may look wholly outside the image."""
+    root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 10}]
+
+
+@edge
+def deepest_name(root: Any) -> None:
+    root["model"] = "a"
+
+
+@edge
+def crop_and_resize_of_16384(root: Any) -> None:
+    root["input"]["transform"].update(crop=16384, resize=16384)
+
+
+@edge
+def node_that_makes_nothing(root: Any) -> None:
+    root["nodes"].append(_identity())

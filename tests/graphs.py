@@ -1,0 +1,415 @@
+"""Graphs for tests: plain builders, and hypothesis strategies of small valid graphs with every operator and step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from netsuke.artifact.graph import (
+    Add,
+    Affine,
+    AveragePool,
+    Binarize,
+    BinaryConv2d,
+    Clamp,
+    Concat,
+    Conv2d,
+    Graph,
+    Identity,
+    InputTransform,
+    MaxPool,
+    Node,
+    Output,
+    PadChannels,
+    Step,
+    Store,
+    TwoSlope,
+)
+
+Shape = tuple[int, int, int]
+
+
+# ----------------------------------------------------------------------------------------------- comparison
+def assert_same_bits(found: Any, expected: Any) -> None:
+    """Same shapes, types and bits; one NaN is as good as another (docs/format.md, section 4)."""
+    if isinstance(expected, tuple):
+        assert isinstance(found, tuple)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same_bits(one, other)
+        return
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    if expected.dtype == np.float32:
+        found, expected = (np.where(np.isnan(a), np.float32(np.nan), a).view(np.uint32) for a in (found, expected))
+    different = np.argwhere(found != expected)
+    assert len(different) == 0, f"{len(different)} of {expected.size} elements differ, the first at {different[0]}"
+
+
+# ----------------------------------------------------------------------------------------------- numbers
+STYLES = ("normal", "grid", "wild")
+
+
+def floats(rng: np.random.Generator, style: str, *shape: int) -> np.ndarray:
+    """Finite float32. grid: quarters, so that sums meet thresholds exactly; wild: any exponent, zeros of both signs."""
+    if style == "normal":
+        return rng.standard_normal(shape).astype(np.float32)
+    if style == "grid":
+        return (rng.integers(-8, 9, shape) / 4).astype(np.float32)
+    bits = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+    special = np.array([0, 1 << 31, 1, 0x80000001, 0x7F7FFFFF, 0x3F800000, 0xBF800000], np.uint32)
+    bits = np.where(rng.random(shape) < 0.3, rng.choice(special, shape), bits)
+    numbers = np.asarray(bits, np.uint32).view(np.float32)
+    return np.where(np.isfinite(numbers), numbers, np.float32(1.5))
+
+
+def signs(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """int8, each -1 or +1."""
+    return rng.choice(np.array([-1, 1], np.int8), shape)
+
+
+def images(rng: np.random.Generator, style: str, batch: int, shape: Shape) -> np.ndarray:
+    """A float32 batch (N, C, H, W)."""
+    return floats(rng, style, batch, *shape)
+
+
+# ----------------------------------------------------------------------------------------------- plain builders
+def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any) -> Conv2d:
+    """A float convolution of value 0 that stores value 1. `fields` replace those of the node; `style` the numbers'."""
+    style, groups = fields.pop("style", "normal"), fields.get("groups", 1)
+    node = {
+        "name": "conv",
+        "inputs": [0],
+        "epilogue": [Store(1)],
+        "weight": floats(rng, style, outputs, *kernel, depth // groups),
+        "bias": floats(rng, style, outputs),
+    }
+    return Conv2d(**{**node, **fields})
+
+
+def binary_conv2d(
+    rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any
+) -> BinaryConv2d:
+    """A binary convolution of value 1 that stores value 2. `fields` as in `conv2d`."""
+    style, groups = fields.pop("style", "normal"), fields.get("groups", 1)
+    alpha_a, gamma = (float(number) for number in floats(rng, style, 2))
+    node = {
+        "name": "binary",
+        "inputs": [1],
+        "epilogue": [Store(2)],
+        "weight": signs(rng, outputs, *kernel, depth // groups),
+        "alpha_w": floats(rng, style, outputs),
+        "beta_w": floats(rng, style, outputs),
+        "bias": floats(rng, style, outputs),
+        "alpha_a": alpha_a or 1.0,
+        "gamma": gamma,
+    }
+    return BinaryConv2d(**{**node, **fields})
+
+
+def float_graph(shape: Shape, node: Node) -> Graph:
+    """A graph of one node over value 0 that stores value 1."""
+    return Graph("one_node", shape, [node], [Output(1, 4)])
+
+
+def bits_graph(shape: Shape, node: Node) -> Graph:
+    """The input's signs as value 1, and node 1 over them, which stores value 2."""
+    sign = Identity("sign", [0], [Binarize(np.zeros(1, np.float32), False, 1)])
+    return Graph("one_binary_node", shape, [sign, node], [Output(2, 4)])
+
+
+def residual_network(seed: int = 0, widths: tuple[int, ...] = (16, 32, 64), blocks: int = 3, size: int = 32) -> Graph:
+    """A network built like AdaBin's CIFAR ResNet-20, with random numbers: every operator but concat and max_pool."""
+    rng = np.random.default_rng(seed)
+    nodes: list[Node] = []
+    next_value = 1
+
+    def out() -> int:
+        nonlocal next_value
+        next_value += 1
+        return next_value - 1
+
+    def tail(width: int) -> list[Step]:
+        slope = TwoSlope(np.ones(width, np.float32), floats(rng, "normal", width))
+        return [slope, Store(out()), Binarize(floats(rng, "normal", 1) / 4, False, out())]
+
+    nodes.append(conv2d(rng, 3, widths[0], (3, 3), name="stem", padding=(1, 1, 1, 1), epilogue=tail(widths[0])))
+    for before, width in zip((widths[0], *widths), widths, strict=False):
+        for block in range(2 * blocks):
+            stride = 2 if block == 0 and width != before else 1
+            real, bits = next_value - 2, next_value - 1
+            if stride == 2:
+                pool = AveragePool("shortcut", [real], [Store(out())], kernel=(2, 2), stride=(2, 2))
+                pad = PadChannels("widen", [next_value - 1], [Store(out())], before=0, after=width - before)
+                nodes += [pool, pad]
+                real = next_value - 1
+            affine = Affine(floats(rng, "normal", width) / 20, floats(rng, "normal", width) / 4)
+            node = binary_conv2d(
+                rng,
+                before if stride == 2 else width,
+                width,
+                (3, 3),
+                name=f"layer{width}.{block}",
+                inputs=[bits],
+                stride=(stride, stride),
+                padding=(1, 1, 1, 1),
+                bias=np.zeros(width, np.float32),
+                epilogue=[affine, Add(real), *tail(width)],
+            )
+            nodes.append(node)
+    side = size // 2 ** (len(widths) - 1)
+    nodes.append(AveragePool("pool", [next_value - 2], [Store(out())], kernel=(side, side), stride=(side, side)))
+    linear = conv2d(rng, widths[-1], 10, (1, 1), name="linear", inputs=[next_value - 1])
+    linear.epilogue = [Store(out())]
+    nodes.append(linear)
+    transform = InputTransform(floats(rng, "normal", 3) / 255, floats(rng, "normal", 3), crop=size)
+    return Graph("residual", (3, size, size), nodes, [Output(next_value - 1, 2)], transform)
+
+
+def every_operator(seed: int = 0) -> Graph:
+    """A small graph with every operator, every step and a transform."""
+    rng = np.random.default_rng(seed)
+
+    def c(count: int) -> np.ndarray:
+        return floats(rng, "normal", count)
+
+    window: dict[str, Any] = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0, 1, 0)}
+    transform = InputTransform(c(3) / 100, c(3), order="BGR", resize=12, crop=10, interpolation="bicubic")
+    nodes: list[Node] = [
+        conv2d(
+            rng,
+            3,
+            6,
+            (3, 3),
+            name="stem",
+            padding=(1, 1, 1, 1),
+            stride=(2, 1),
+            epilogue=[Store(1), Binarize(c(6), False, 2)],
+        ),
+        binary_conv2d(
+            rng,
+            6,
+            6,
+            (3, 2),
+            name="binary",
+            inputs=[2],
+            groups=2,
+            padding=(2, 1, 2, 0),
+            dilation=(2, 1),
+            epilogue=[Affine(c(6), c(6)), Add(1), TwoSlope(c(6), c(6)), Store(3), Binarize(c(1), True, 4)],
+        ),
+        MaxPool("max", [3], [Clamp(-np.abs(c(6)), np.abs(c(6))), Store(5)], **window),
+        AveragePool("mean", [3], [Store(6)], divisor="window", **window),
+        Concat("join", [5, 6, 5], [Store(7)]),
+        PadChannels("widen", [7], [Store(8)], before=1, after=2),
+        Identity("last", [8], [Add(8), Store(9)]),
+    ]
+    return Graph("every operator", (3, 10, 9), nodes, [Output(9, 2), Output(3, 4)], transform)
+
+
+# ----------------------------------------------------------------------------------------------- strategies
+def extent(size: int, before: int, after: int, kernel: int, dilation: int, stride: int) -> int:
+    return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@st.composite
+def windows(draw: st.DrawFn, height: int, width: int, largest: int = 4) -> dict[str, Any]:
+    """kernel, stride, padding and dilation of a convolution that has a result over (height, width)."""
+    kernel, stride, dilation, padding = [], [], [], [0, 0, 0, 0]
+    for axis, size in enumerate((height, width)):
+        kernel.append(draw(st.integers(1, largest)))
+        stride.append(draw(st.integers(1, 3)))
+        dilation.append(draw(st.sampled_from([1, 1, 1, 2, 3])))
+        before, after = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        missing = dilation[axis] * (kernel[axis] - 1) + 1 - size - before - after
+        padding[axis], padding[axis + 2] = before, after + max(0, missing)
+    return {"kernel": tuple(kernel), "stride": tuple(stride), "padding": tuple(padding), "dilation": tuple(dilation)}
+
+
+@st.composite
+def pool_windows(draw: st.DrawFn, height: int, width: int) -> dict[str, Any]:
+    """kernel, stride and padding of a pool: every window has a tap inside (height, width)."""
+    kernel, stride, padding = [], [], [0, 0, 0, 0]
+    for axis, size in enumerate((height, width)):
+        k = draw(st.integers(1, min(size, 4)) | st.just(size))
+        s = draw(st.integers(1, 4))
+        before, after = draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))
+        if (extent(size, before, after, k, 1, s) - 1) * s - before >= size:
+            after = 0
+        kernel.append(k)
+        stride.append(s)
+        padding[axis], padding[axis + 2] = before, after
+    return {"kernel": tuple(kernel), "stride": tuple(stride), "padding": tuple(padding)}
+
+
+@st.composite
+def seeds(draw: st.DrawFn) -> np.random.Generator:
+    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, channels: int = 40, size: int = 9, whole_map: bool = False) -> Graph:
+    """A graph of one float convolution. whole_map: its kernel is the map, as a linear layer's."""
+    shape, fields = draw(_single(channels, size, whole_map))
+    node = conv2d(draw(seeds()), shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
+    return float_graph(shape, node)
+
+
+@st.composite
+def binary_convolutions(draw: st.DrawFn, channels: int = 150, size: int = 9, whole_map: bool = False) -> Graph:
+    """A graph whose node 1 is one binary convolution. whole_map: its kernel is the map, as a linear layer's."""
+    shape, fields = draw(_single(channels, size, whole_map))
+    node = binary_conv2d(draw(seeds()), shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
+    if draw(st.booleans()):
+        node.beta_w = np.zeros_like(node.beta_w)
+    return bits_graph(shape, node)
+
+
+@st.composite
+def _single(draw: st.DrawFn, channels: int, size: int, whole_map: bool) -> tuple[Shape, dict[str, Any]]:
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3, 5]))
+    depth = draw(st.integers(1, max(1, channels // groups)))
+    outputs = groups * draw(st.integers(1, max(1, 70 // groups)))
+    height, width = draw(st.integers(1, size)), draw(st.integers(1, size))
+    if whole_map:
+        window = {"kernel": (height, width)}
+        groups, depth = 1, groups * depth
+    else:
+        window = draw(windows(height, width))
+    style = draw(st.sampled_from(STYLES))
+    return (groups * depth, height, width), {"outputs": outputs, "groups": groups, "style": style, **window}
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> Graph:
+    """A graph of one max or average pool."""
+    shape = (draw(st.integers(1, 70)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    window = draw(pool_windows(*shape[1:]))
+    if draw(st.booleans()):
+        return float_graph(shape, MaxPool("pool", [0], [Store(1)], **window))
+    divisor = draw(st.sampled_from(["inside", "window"]))
+    return float_graph(shape, AveragePool("pool", [0], [Store(1)], divisor=divisor, **window))
+
+
+@st.composite
+def graphs(draw: st.DrawFn, largest: int = 7) -> Graph:
+    """Any small valid graph: all operators and steps, several outputs, unused values and nodes."""
+    return _Growth(draw, largest).graph()
+
+
+class _Growth:
+    """A graph that grows node by node; knows the kind and shape of every value so far."""
+
+    def __init__(self, draw: st.DrawFn, largest: int) -> None:
+        self.draw = draw
+        self.rng = draw(seeds())
+        self.style = draw(st.sampled_from(STYLES))
+        self.shape: Shape = (draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+        self.values: list[tuple[str, Shape]] = [("float32", self.shape)]
+        self.size = draw(st.integers(1, largest))
+
+    def graph(self) -> Graph:
+        nodes = [self.node(position) for position in range(self.size)]
+        if not self.ids("float32", after=1):
+            nodes.append(Identity("copy", [0], [Store(len(self.values))]))
+            self.values.append(("float32", self.shape))
+        outputs = self.draw(st.lists(st.sampled_from(self.ids("float32", after=1)), min_size=1, max_size=3))
+        ranks = [self.draw(st.sampled_from([2, 4])) for _ in outputs]
+        transform = self.transform() if self.draw(st.booleans()) else None
+        return Graph(
+            "random", self.shape, nodes, [Output(v, r) for v, r in zip(outputs, ranks, strict=True)], transform
+        )
+
+    def ids(self, kind: str, after: int = 0) -> list[int]:
+        return [index for index, value in enumerate(self.values) if value[0] == kind and index >= after]
+
+    def floats(self, count: int) -> np.ndarray:
+        return floats(self.rng, self.style, count)
+
+    def transform(self) -> InputTransform:
+        order = self.draw(st.sampled_from(["RGB", "BGR"]))
+        return InputTransform(self.floats(self.shape[0]), self.floats(self.shape[0]), order=order, resize=8)
+
+    def node(self, position: int) -> Node:
+        operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
+        operators += ["binary_conv2d"] * 5 if self.ids("bits") else []
+        operator = self.draw(st.sampled_from(operators))
+        source = self.draw(st.sampled_from(self.ids("bits" if operator == "binary_conv2d" else "float32")))
+        common = {"name": f"{operator} {position}", "inputs": [source]}
+        node, shape = getattr(self, f"make_{operator}")(common, self.values[source][1])
+        node.epilogue = self.epilogue(shape)
+        return node
+
+    # ------------------------------------------------------------------------------------------- operators
+    def make_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        return self._convolution(conv2d, common, shape)
+
+    def make_binary_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        if self.draw(st.booleans()):
+            common["beta_w"] = None
+        return self._convolution(binary_conv2d, common, shape)
+
+    def _convolution(self, build: Any, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        window = self.draw(windows(*shape[1:], largest=3))
+        kernel, stride, padding, dilation = (window[name] for name in ("kernel", "stride", "padding", "dilation"))
+        groups = self.draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
+        outputs = groups * self.draw(st.integers(1, max(1, 20 // groups)))
+        if "beta_w" in common:
+            common["beta_w"] = np.zeros(outputs, np.float32)
+        fields = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "style": self.style}
+        node = build(self.rng, shape[0], outputs, kernel, **common, **fields)
+        extents = [extent(shape[1 + a], padding[a], padding[2 + a], kernel[a], dilation[a], stride[a]) for a in (0, 1)]
+        return node, (outputs, extents[0], extents[1])
+
+    def _pooled(self, window: dict[str, Any], shape: Shape) -> Shape:
+        k, s, p = window["kernel"], window["stride"], window["padding"]
+        return (shape[0], *(extent(shape[1 + a], p[a], p[2 + a], k[a], 1, s[a]) for a in (0, 1)))  # type: ignore
+
+    def make_max_pool(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        window = self.draw(pool_windows(*shape[1:]))
+        return MaxPool(**common, **window), self._pooled(window, shape)
+
+    def make_average_pool(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        window = self.draw(pool_windows(*shape[1:]))
+        divisor = self.draw(st.sampled_from(["inside", "window"]))
+        return AveragePool(**common, **window, divisor=divisor), self._pooled(window, shape)
+
+    def make_pad_channels(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        before, after = self.draw(st.integers(0, 5)), self.draw(st.integers(0, 5))
+        return PadChannels(**common, before=before, after=after), (before + shape[0] + after, *shape[1:])
+
+    def make_concat(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        fitting = [index for index in self.ids("float32") if self.values[index][1][1:] == shape[1:]]
+        inputs = self.draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
+        channels = sum(self.values[index][1][0] for index in inputs)
+        return Concat(**{**common, "inputs": inputs}), (channels, *shape[1:])
+
+    def make_identity(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        return Identity(**common), shape
+
+    # ------------------------------------------------------------------------------------------- epilogue
+    def epilogue(self, shape: Shape) -> list[Step]:
+        addable = [index for index in self.ids("float32") if self.values[index][1] == shape]
+        kinds = ["affine", "two_slope", "clamp", "store", "binarize"] + (["add", "add"] if addable else [])
+        drawn = self.draw(st.lists(st.sampled_from(kinds), max_size=4))
+        endings = [["binarize"], ["store"], ["store", "binarize"]]
+        drawn += self.draw(st.sampled_from([*endings * 3, []] if drawn else endings))
+        return [self.step(kind, shape, addable) for kind in drawn]
+
+    def step(self, kind: str, shape: Shape, addable: list[int]) -> Step:
+        channels = shape[0]
+        if kind == "affine":
+            return Affine(self.floats(channels), self.floats(channels))
+        if kind == "add":
+            return Add(self.draw(st.sampled_from(addable)))
+        if kind == "two_slope":
+            return TwoSlope(self.floats(channels), self.floats(channels))
+        if kind == "clamp":
+            return Clamp(self.floats(channels), self.floats(channels))
+        self.values.append(("float32" if kind == "store" else "bits", shape))
+        if kind == "store":
+            return Store(len(self.values) - 1)
+        threshold = self.floats(self.draw(st.sampled_from([1, channels])))
+        return Binarize(threshold, self.draw(st.booleans()), len(self.values) - 1)
