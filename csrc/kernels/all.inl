@@ -2,8 +2,8 @@
 // anonymous namespace, includes this, and so exports one function only. Nothing here may use the standard library:
 // its inline functions would be compiled with this set's flags and shared with the rest of the program.
 
-#include "kernels/epilogue/epilogue.inl"
 #include "kernels/window/window.inl"
+#include "kernels/epilogue/epilogue.inl"
 #include "kernels/binary_conv/binary_conv.inl"
 #include "kernels/float_conv/float_conv.inl"
 #include "kernels/pool/pool.inl"

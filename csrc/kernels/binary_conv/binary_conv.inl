@@ -65,7 +65,8 @@ void binary_blocks(const Block& b, const uint32_t* a, int64_t a_stride, int coun
     binary_block<kBinaryRows1, 1>(a, a_stride, count, w + b.weight, words, counts, stride);
 }
 
-// Where a stage takes y from counts: y = fma(A, D, K), then y = fma(B, Sa, y).
+// Where a stage takes y from counts: y = fma(A, D, K), then, if some beta_w is not 0, y = fma(B, Sa, y).
+template <bool offset>
 struct FromCounts {
   struct Channels {
     const float* counts;
@@ -73,23 +74,22 @@ struct FromCounts {
     const int32_t* base;
     const float* constant;
     const int32_t* border;  // by pixel: where its border class begins in the tables
-    const float* sum;       // by pixel: Sa; null if every beta_w is 0
-    F scale, offset;
+    const float* sum;       // by pixel: Sa
+    F a, b;
     F operator()(int i) const {
       const U count = u_load(reinterpret_cast<const uint32_t*>(counts + i * stride));
       const F d = f_from_i32(u_sub(u_load(reinterpret_cast<const uint32_t*>(base + border[i])), u_add(count, count)));
-      const F y = f_fma(scale, d, f_load(constant + border[i]));
-      return sum ? f_fma(offset, f_set1(sum[i]), y) : y;
+      const F y = f_fma(a, d, f_load(constant + border[i]));
+      return offset ? f_fma(b, f_set1(sum[i]), y) : y;
     }
   };
   const BinaryConvArgs& x;
-  Tile t;
-  const int32_t* border;
-  const float* sum;
+  const Tile& t;
+  const Scratch& scratch;
   Channels at(int c) const {
     const int channel = t.channel + c;
-    return {t.y + c, t.stride, x.base + channel, x.constant + channel, border, sum, f_load(x.scale + channel),
-            sum ? f_load(x.offset + channel) : f_set1(0)};
+    return {t.y + c, t.stride, x.base + channel, x.constant + channel, scratch.border, scratch.sum,
+            f_load(x.scale + channel), offset ? f_load(x.offset + channel) : f_set1(0)};
   }
 };
 
@@ -136,21 +136,22 @@ void gather_bits(const BinaryConvArgs& x, int group, int pixel, int count, uint8
   }
 }
 
-void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
-  const Share share = share_of(x.units, unit, x.groups == 1 ? x.block_count : 1);
+// One chunk. Without groups, each block of channels goes through the epilogue while it is in the first cache.
+template <bool offset>
+void binary_chunk(const BinaryConvArgs& x, const Share& share, const Scratch& scratch) {
   const uint32_t* windows = reinterpret_cast<const uint32_t*>(scratch.windows);
   int32_t* counts = reinterpret_cast<int32_t*>(scratch.tile);
-  const float* sum = x.offset ? scratch.sum : nullptr;
+  int32_t* ones = offset ? scratch.ones : nullptr;
   if (x.groups == 1) {
     const Gather g = {x.bits, x.bits_stride, x.tap_bytes, x.row_words * 4, x.words * 4};
-    gather(x.window, g, share.pixel, share.count, scratch.windows, x.offset ? scratch.ones : nullptr);
+    gather(x.window, g, share.pixel, share.count, scratch.windows, ones);
     describe_pixels(x, share.pixel, share.count, scratch);
     for (int b = share.first; b < share.end; ++b) {
       const Block& block = x.blocks[b];
       const int width = block.vectors * L;
       binary_blocks(block, windows, x.words, share.count, x.weight, x.words, counts, width);
       const Tile tile = {scratch.tile, width, share.pixel, share.count, block.channel, width};
-      run_epilogue(x.epilogue, FromCounts{x, tile, scratch.border, sum}, tile);
+      run_epilogue(x.epilogue, FromCounts<offset>{x, tile, scratch}, tile);
     }
     return;
   }
@@ -159,7 +160,7 @@ void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
   const int width = (x.groups * x.group_outputs + L - 1) / L * L;
   const int64_t stride = width + netsuke::kTileSlack;
   for (int g = 0; g < x.groups; ++g) {
-    gather_bits(x, g, share.pixel, share.count, scratch.windows, x.offset ? scratch.ones : nullptr);
+    gather_bits(x, g, share.pixel, share.count, scratch.windows, ones);
     describe_pixels(x, share.pixel, share.count, scratch);
     for (int b = 0; b < x.block_count; ++b) {
       const Block& block = x.blocks[b];
@@ -167,10 +168,15 @@ void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
       binary_blocks(block, windows, x.words, share.count, x.weight + g * x.group_weights, x.words, counts + channel,
                     stride);
       const Tile tile = {scratch.tile + channel, stride, share.pixel, share.count, channel, block.vectors * L};
-      run_stage<0>(Stage{}, FromCounts{x, tile, scratch.border, sum}, tile, 0, false);
+      run_stage<0, false>(Stage{}, FromCounts<offset>{x, tile, scratch}, tile, 0, false);
     }
   }
   run_epilogue(x.epilogue, Tile{scratch.tile, stride, share.pixel, share.count, 0, width});
+}
+
+void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
+  const Share share = share_of(x.units, unit, x.groups == 1 ? x.block_count : 1);
+  x.offset ? binary_chunk<true>(x, share, scratch) : binary_chunk<false>(x, share, scratch);
 }
 
 }  // namespace

@@ -25,11 +25,14 @@ struct FromTile {
   Channels at(int c) const { return {t.y + c, t.stride}; }
 };
 
-template <int flags, class Source>
+// A plain stage has no affine and no clamp, does not flip its bits, and is the last one: the inner loop is then short
+// enough for the general registers.
+template <int flags, bool plain, class Source>
 void run_stage(const Stage& s, const Source& source, const Tile& t, int channels, bool last) {
   constexpr bool add = flags & Stage::kAdd, slope = flags & Stage::kTwoSlope, store = flags & Stage::kStore,
                  bits = flags & Stage::kBinarize;
-  const bool rare = s.flags & (Stage::kAffine | Stage::kClamp);
+  const bool affine = !plain && (s.flags & Stage::kAffine), clamp = !plain && (s.flags & Stage::kClamp);
+  const bool flip = !plain && s.flip, keep = !plain && !last;
   for (int c = 0; c < t.width; c += L) {
     const int channel = t.channel + c;
     const auto y_of = source.at(c);
@@ -46,34 +49,35 @@ void run_stage(const Stage& s, const Source& source, const Tile& t, int channels
     uint8_t* bytes = s.bits + t.pixel * s.bits_stride + channel / 8;
     for (int i = 0; i < t.count; ++i) {
       F y = y_of(i);
-      if (rare && (s.flags & Stage::kAffine)) y = f_fma(y, f_load(s.scale + channel), f_load(s.shift + channel));
-      if (add) y = f_add(y, f_load(addend + i * s.add_stride));
+      if (affine) y = f_fma(y, f_load(s.scale + channel), f_load(s.shift + channel));
+      if (add) y = f_add(y, f_load(addend)), addend += s.add_stride;
       if (slope) y = f_two_slope(y, positive, negative);
-      if (rare && (s.flags & Stage::kClamp)) y = f_min(f_max(y, f_load(s.low + channel)), f_load(s.high + channel));
-      if (store) f_store(stored + i * s.store_stride, y);
+      if (clamp) y = f_min(f_max(y, f_load(s.low + channel)), f_load(s.high + channel));
+      if (store) f_store(stored, y), stored += s.store_stride;
       if (bits) {
-        const uint32_t mask = (s.flip ? f_le(y, threshold) : f_ge(y, threshold)) & inside;
-        __builtin_memcpy(bytes + i * s.bits_stride, &mask, L / 8);
+        const uint32_t mask = (flip ? f_le(y, threshold) : f_ge(y, threshold)) & inside;
+        __builtin_memcpy(bytes, &mask, L / 8), bytes += s.bits_stride;
       }
-      if (!last) f_store(t.y + i * t.stride + c, y);
+      if (keep) f_store(t.y + i * t.stride + c, y);
     }
   }
   // Bytes of a pixel behind its last vector stay zero.
   const int end = t.channel + t.width;
-  if (bits && end >= channels)
+  if (bits && end >= channels && end / 8 < s.bits_stride)
     for (int i = 0; i < t.count; ++i)
-      for (int64_t b = end / 8; b < s.bits_stride; ++b) s.bits[(t.pixel + i) * s.bits_stride + b] = 0;
+      zero_bytes(s.bits + (t.pixel + i) * s.bits_stride + end / 8, s.bits_stride - end / 8);
 }
 
 template <class Source, int flags = 0>
 void dispatch_stage(const Stage& s, const Source& source, const Tile& t, int channels, bool last) {
-  if constexpr (flags == Stage::kCompiled) {
-    (void)s, (void)source, (void)t, (void)channels, (void)last;
-  } else {
-    if ((s.flags & (Stage::kCompiled - 1)) == flags)
-      run_stage<flags>(s, source, t, channels, last);
-    else
+  if constexpr (flags < Stage::kCompiled) {
+    const bool plain = last && !s.flip && !(s.flags & (Stage::kAffine | Stage::kClamp));
+    if ((s.flags & (Stage::kCompiled - 1)) != flags)
       dispatch_stage<Source, flags + 1>(s, source, t, channels, last);
+    else if (plain)
+      run_stage<flags, true>(s, source, t, channels, last);
+    else
+      run_stage<flags, false>(s, source, t, channels, last);
   }
 }
 

@@ -30,8 +30,13 @@ inline void zero_bytes(uint8_t* to, int64_t n) { __builtin_memset(to, 0, static_
 
 // First and one past the last tap of `kernel` taps that lie inside [0, extent), the first of them at `origin`.
 inline void inside_taps(int origin, int extent, int kernel, int dilation, int& first, int& end) {
-  first = origin >= 0 ? 0 : (-origin + dilation - 1) / dilation;
-  end = origin >= extent ? 0 : (extent - 1 - origin) / dilation + 1;
+  if (dilation == 1) {  // the usual case, without divisions
+    first = origin >= 0 ? 0 : -origin;
+    end = origin >= extent ? 0 : extent - origin;
+  } else {
+    first = origin >= 0 ? 0 : (-origin + dilation - 1) / dilation;
+    end = origin >= extent ? 0 : (extent - 1 - origin) / dilation + 1;
+  }
   if (end > kernel) end = kernel;
   if (first > end) first = end;
 }
