@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -30,6 +31,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 def write_onnx(module: nn.Module, shape: tuple[int, int, int, int], path: Path) -> None:
     """Export an eval-mode module for float32 images of exactly this (N, C, H, W)."""
+    # Its remarks (that torchvision is missing, and such) say nothing about the network.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, (torch.zeros(shape),), path, dynamo=True, verbose=False, external_data=False)

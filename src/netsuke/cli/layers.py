@@ -22,6 +22,14 @@ OPS = {
     "Concat": "concat",
     "Identity": "identity",
 }
+STEPS = {
+    "Affine": "affine",
+    "Add": "add",
+    "TwoSlope": "two_slope",
+    "Clamp": "clamp",
+    "Binarize": "binarize",
+    "Store": "store",
+}
 
 
 def describe(graph: Graph) -> list[dict[str, Any]]:
@@ -42,7 +50,7 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
             "weights": 0,
             "bits": 0,
             "macs": 0,
-            "epilogue": [type(step).__name__.lower() for step in node.epilogue],
+            "epilogue": [STEPS[type(step).__name__] for step in node.epilogue],
         }
         if isinstance(node, Conv2d | BinaryConv2d):
             taps = math.prod(node.weight.shape[1:])

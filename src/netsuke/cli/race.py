@@ -101,19 +101,20 @@ def race(
 ) -> dict[str, list[float]]:
     """Seconds of every timed run, by candidate, after a warm-up.
 
-    runs: timed runs of each candidate (at least); else each runs for about `seconds`. progress: called with the
+    runs: timed runs of each candidate; else each runs for about `seconds`. progress: called with the
     finished share, 0 to 1.
     """
     rounds = ROUNDS if runs is None else min(ROUNDS, runs)
-    turns = {}
+    wanted = {}
     for racer in racers:
         typical = _warm_up(racer)
-        turns[racer.name] = max(1, int(seconds / rounds / typical)) if runs is None else -(-runs // rounds)
+        wanted[racer.name] = runs or max(rounds, int(seconds / typical))
     taken: dict[str, list[float]] = {racer.name: [] for racer in racers}
     for number in range(rounds):
         first = number % len(racers)
         for racer in [*racers[first:], *racers[:first]]:
-            taken[racer.name] += racer.run(turns[racer.name])
+            so_far = wanted[racer.name] * (number + 1) // rounds
+            taken[racer.name] += racer.run(so_far - len(taken[racer.name]))
         if progress is not None:
             progress((number + 1) / rounds)
     return taken

@@ -1,0 +1,57 @@
+"""`netsuke info`, `models` and `export`: what they list is so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from netsuke import engine
+from netsuke.cli import main
+
+RunJson = Callable[..., dict[str, Any]]
+
+
+def test_info_of_a_file(binary_digits: Path, run_json: RunJson) -> None:
+    result = run_json("info", binary_digits)
+    data = binary_digits.read_bytes()
+    assert (result["model"], result["schema"], result["nodes"]) == ("binary", 1, 3)
+    assert (result["bytes"], result["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert result["tensors"] == len(load_file(binary_digits))
+    assert (result["input"], result["outputs"]) == ([1, 8, 8], [[10]])
+    assert (result["binary_weights"], result["float_weights"]) == (16 * 9 * 16, 16 * 9 + 16 + 10 * 36 * 16 + 10)
+    assert result["macs"] == 64 * 16 * 9 + 36 * 16 * 9 * 16 + 10 * 36 * 16
+    assert [layer["bits"] for layer in result["layers"]] == [32, 1, 32]
+    assert [layer["output"] for layer in result["layers"]] == [[16, 8, 8], [16, 6, 6], [10, 1, 1]]
+    assert result["isa"] in engine.available_isas()
+
+
+def test_info_for_people_names_every_layer(binary_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(binary_digits)]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("stem", "body", "head", "binary_conv2d", "SHA-256"))
+
+
+def test_models_lists_the_registry(run_json: RunJson) -> None:
+    import netsuke
+
+    rows = run_json("models")["models"]
+    assert [row["name"] for row in rows] == netsuke.list_models()
+    entry = next(row for row in rows if row["name"] == "adabin_resnet20")
+    assert (entry["task"], entry["input"]) == ("classification", [3, 32, 32])
+    assert "AdaBin" in entry["paper"]
+
+
+def test_export_without_weights_says_they_are_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / "a.netsuke", tmp_path / "b.netsuke"]
+    for path in paths:
+        assert main(["export", "--model", "adabin_resnet20", "--out", str(path)]) == 0
+        assert "random (seed 0)" in capsys.readouterr().err
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    logits = engine.load(paths[0])(np.zeros((1, 3, 32, 32), np.uint8))
+    assert logits.shape == (1, 10)
