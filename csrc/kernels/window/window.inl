@@ -26,6 +26,12 @@ inline void copy_bytes(uint8_t* to, const uint8_t* from, int64_t n) {
   for (; n > 0; --n) *to++ = *from++;
 }
 
+// Whole blocks: up to 15 bytes past the end are written too, so whatever comes behind must be written later.
+inline void zero_blocks(uint8_t* to, int64_t n) {
+  const uint64_t zeros[2] = {0, 0};
+  for (int64_t b = 0; b < n; b += 16) __builtin_memcpy(to + b, zeros, 16);
+}
+
 inline void zero_bytes(uint8_t* to, int64_t n) { __builtin_memset(to, 0, static_cast<size_t>(n)); }
 
 // First and one past the last tap of `kernel` taps that lie inside [0, extent), the first of them at `origin`.
@@ -43,27 +49,19 @@ inline void inside_taps(int origin, int extent, int kernel, int dilation, int& f
 
 inline bool joined(const Window& w, const Gather& g) { return w.dilation_w == 1 && g.pixel_stride == g.tap_bytes; }
 
-// One window, tap by tap where a border cuts through it.
-void gather_one(const Window& w, const Gather& g, int py, int px, uint8_t* out) {
-  const int y = py * w.stride_h - w.pad_top, x = px * w.stride_w - w.pad_left;
-  int y0, y1, x0, x1;
-  inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
+// One window that a left or right border cuts, or whose taps do not lie side by side. Kernel rows [y0, y1) are inside.
+void gather_one(const Window& w, const Gather& g, int y, int x, int y0, int y1, uint8_t* out) {
+  int x0, x1;
   inside_taps(x, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
-  for (int ky = 0; ky < w.kernel_h; ++ky, out += g.row_bytes) {
-    if (ky < y0 || ky >= y1 || x0 == x1) {
-      zero_bytes(out, g.row_bytes);
-      continue;
-    }
-    const uint8_t* row = g.map + static_cast<int64_t>(y + ky * w.dilation_h) * w.in_w * g.pixel_stride;
-    if (x0 > 0) zero_bytes(out, x0 * g.tap_bytes);
-    if (joined(w, g)) {
-      copy_bytes(out + x0 * g.tap_bytes, row + (x + x0) * g.pixel_stride, (x1 - x0) * g.tap_bytes);
-    } else {
-      for (int kx = x0; kx < x1; ++kx)
-        copy_bytes(out + kx * g.tap_bytes, row + (x + kx * w.dilation_w) * g.pixel_stride, g.tap_bytes);
-    }
-    const int64_t done = x1 * g.tap_bytes;
-    if (done < g.row_bytes) zero_bytes(out + done, g.row_bytes - done);
+  zero_blocks(out, g.window_bytes);
+  const int64_t down = int64_t{w.dilation_h} * w.in_w * g.pixel_stride, right = w.dilation_w * g.pixel_stride;
+  const uint8_t* at = g.map + (int64_t{y} * w.in_w + x) * g.pixel_stride;
+  for (int ky = y0; ky < y1; ++ky) {
+    uint8_t* to = out + ky * g.row_bytes;
+    if (joined(w, g))
+      copy_bytes(to + x0 * g.tap_bytes, at + ky * down + x0 * g.tap_bytes, (x1 - x0) * g.tap_bytes);
+    else
+      for (int kx = x0; kx < x1; ++kx) copy_bytes(to + kx * g.tap_bytes, at + ky * down + kx * right, g.tap_bytes);
   }
 }
 
@@ -115,10 +113,10 @@ void gather_rows(const Window& w, const Gather& g, const uint8_t* at, int y0, in
   const int end = height ? height : y1;
   for (int i = 0; i < count; ++i, at += right, out += g.window_bytes) {
     int n = 0;
-    if (!height && y0 > 0) zero_bytes(out, y0 * g.row_bytes);
+    if (!height) zero_blocks(out, y0 * g.row_bytes);
 #pragma GCC unroll 3
     for (int ky = height ? 0 : y0; ky < end; ++ky) n += row.template copy<counting>(out + ky * g.row_bytes, at + ky * down);
-    if (!height && y1 < w.kernel_h) zero_bytes(out + y1 * g.row_bytes, (w.kernel_h - y1) * g.row_bytes);
+    if (!height) zero_blocks(out + y1 * g.row_bytes, (w.kernel_h - y1) * g.row_bytes);
     if (counting) ones[i] = n;
   }
 }
@@ -142,29 +140,32 @@ void gather(const Window& w, const Gather& g, int pixel, int count, uint8_t* out
   const int x0 = (w.pad_left + w.stride_w - 1) / w.stride_w;
   const int last = w.in_w - 1 - (w.kernel_w - 1) * w.dilation_w + w.pad_left;
   const int x1 = last < 0 ? 0 : last / w.stride_w + 1;
+  const bool by_rows = joined(w, g) && (used <= 8 || used == g.row_bytes);
   int py = pixel / w.out_w, px = pixel % w.out_w;
-  while (count > 0) {
-    int n = 1;
-    if (joined(w, g) && (used <= 8 || used == g.row_bytes) && px >= x0 && px < x1) {
-      n = x1 < w.out_w ? x1 - px : w.out_w - px;
-      if (n > count) n = count;
-      const int y = py * w.stride_h - w.pad_top, x = px * w.stride_w - w.pad_left;
-      int y0, y1;
-      inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
-      const uint8_t* at = g.map + (int64_t{y} * w.in_w + x) * g.pixel_stride;
-      if (used <= 8)
-        gather_run(w, g, at, y0, y1, n, out, ones, NarrowRow{used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1});
-      else
-        gather_run(w, g, at, y0, y1, n, out, ones, WideRow{used});
-    } else {
-      gather_one(w, g, py, px, out);
-      if (ones) *ones = count_ones(out, g.window_bytes);
+  for (; count > 0; px = 0, ++py) {
+    const int y = py * w.stride_h - w.pad_top;
+    int y0, y1;
+    inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
+    const int row_end = w.out_w - px < count ? w.out_w : px + count;
+    while (px < row_end) {
+      const int x = px * w.stride_w - w.pad_left;
+      int n = 1;
+      if (by_rows && px >= x0 && px < x1) {
+        n = (x1 < row_end ? x1 : row_end) - px;
+        const uint8_t* at = g.map + (int64_t{y} * w.in_w + x) * g.pixel_stride;
+        if (used <= 8)
+          gather_run(w, g, at, y0, y1, n, out, ones, NarrowRow{used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1});
+        else
+          gather_run(w, g, at, y0, y1, n, out, ones, WideRow{used});
+      } else {
+        gather_one(w, g, y, x, y0, y1, out);
+        if (ones) *ones = count_ones(out, g.window_bytes);
+      }
+      out += n * g.window_bytes;
+      if (ones) ones += n;
+      count -= n;
+      px += n;
     }
-    out += n * g.window_bytes;
-    if (ones) ones += n;
-    count -= n;
-    px += n;
-    if (px == w.out_w) px = 0, ++py;
   }
 }
 
