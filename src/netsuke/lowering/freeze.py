@@ -53,15 +53,17 @@ class FrozenBinary(nn.Module):
 
     def __init__(self, layer: BinaryConv2d | BinaryLinear) -> None:
         super().__init__()
-        weights = layer.binary_w(layer.weight)
+        # Signs as the module itself makes them; scales in float64, which no order of summation moves.
+        sign = layer.binary_w(layer.weight).sign
+        weights = layer.binary_w(layer.weight.double())
         activation = layer.binary_a.constants()
         for what, tensor in (("weight scales", weights.alpha), ("weight offsets", weights.beta)):
             if not bool(torch.isfinite(tensor).all()):
                 raise Error(f"its {what} are not finite: training has diverged")
-        self.register_buffer("sign", weights.sign.to(torch.int8))
-        self.register_buffer("alpha_w", weights.alpha.clone())
-        self.register_buffer("beta_w", weights.beta.clone())
-        self.register_buffer("bias", torch.zeros_like(weights.alpha) if layer.bias is None else layer.bias.clone())
+        self.register_buffer("sign", sign.to(torch.int8))
+        self.register_buffer("alpha_w", weights.alpha.float())
+        self.register_buffer("beta_w", weights.beta.float())
+        self.register_buffer("bias", torch.zeros(len(sign)) if layer.bias is None else layer.bias.clone())
         self.register_buffer("threshold", activation.threshold.float())
         self.alpha_a, self.gamma = activation.alpha, activation.gamma
 
