@@ -295,7 +295,7 @@ def pools(draw: st.DrawFn) -> Graph:
 
 @st.composite
 def graphs(draw: st.DrawFn, largest: int = 7) -> Graph:
-    """Any small valid graph: all operators and steps, several outputs, unused values and nodes."""
+    """Any small valid graph: all operators and steps, several outputs, unused values."""
     return _Growth(draw, largest).graph()
 
 
@@ -395,7 +395,8 @@ class _Growth:
         kinds = ["affine", "two_slope", "clamp", "store", "binarize"] + (["add", "add"] if addable else [])
         drawn = self.draw(st.lists(st.sampled_from(kinds), max_size=4))
         endings = [["binarize"], ["store"], ["store", "binarize"]]
-        drawn += self.draw(st.sampled_from([*endings * 3, []] if drawn else endings))
+        if not {"binarize", "store"} & set(drawn) or self.draw(st.booleans()):
+            drawn += self.draw(st.sampled_from(endings))
         return [self.step(kind, shape, addable) for kind in drawn]
 
     def step(self, kind: str, shape: Shape, addable: list[int]) -> Step:

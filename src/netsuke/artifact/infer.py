@@ -214,6 +214,8 @@ class Inference:
     def _run_epilogue(self, steps: list[Step], shape: Shape) -> None:
         if not 1 <= len(steps) <= MAX_STEPS:
             raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(steps)}")
+        if not any(isinstance(step, Store | Binarize) for step in steps):
+            raise Error("its epilogue writes no value")
         made_before = len(self.values)
         for step in steps:
             if isinstance(step, Affine):

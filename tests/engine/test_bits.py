@@ -1,0 +1,254 @@
+"""The engine equals the reference bit for bit, on every instruction set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphs
+import netsuke
+from netsuke.artifact import Graph, Reference, encode
+from netsuke.artifact.graph import (
+    Add,
+    AveragePool,
+    Binarize,
+    Identity,
+    MaxPool,
+    Output,
+    PadChannels,
+    Store,
+    TwoSlope,
+)
+
+STYLES = st.sampled_from(graphs.STYLES)
+
+
+def check(graph: Graph, isa: str, images: np.ndarray, threads: int = 1) -> None:
+    engine = netsuke.load(encode(graph), threads=threads, isa=isa)
+    assert engine.isa == isa
+    graphs.assert_same_bits(engine(images), Reference(graph)(images))
+
+
+def some_images(graph: Graph, style: str = "normal", batch: int = 1) -> np.ndarray:
+    return graphs.images(np.random.default_rng(len(graph.nodes)), style, batch, graph.input_shape)
+
+
+# ----------------------------------------------------------------------------------------------- random networks
+@settings(max_examples=150)
+@given(graph=graphs.graphs(), style=STYLES, batch=st.integers(0, 3), threads=st.integers(1, 3))
+def test_random_graphs(isa: str, graph: Graph, style: str, batch: int, threads: int) -> None:
+    check(graph, isa, some_images(graph, style, batch), threads)
+
+
+@settings(max_examples=50)
+@given(graph=graphs.graphs(), style=STYLES)
+def test_random_graphs_node_by_node(isa: str, graph: Graph, style: str) -> None:
+    reference, engine = Reference(graph), netsuke.load(encode(graph), isa=isa)
+    trace = reference.trace(some_images(graph, style, batch=2))
+    for index in range(len(graph.nodes)):
+        made, expected = engine.run_node(index, trace), reference.run_node(index, trace)
+        assert sorted(made) == sorted(expected)
+        for value in expected:
+            graphs.assert_same_bits(made[value], expected[value])
+
+
+@settings(max_examples=30)
+@given(graph=graphs.graphs(), seed=st.integers(0, 99))
+def test_random_graphs_on_uint8(isa: str, graph: Graph, seed: int) -> None:
+    if graph.transform is None:
+        return
+    images = np.random.default_rng(seed).integers(0, 256, (2, *graph.input_shape), dtype=np.uint8)
+    check(graph, isa, images)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 5])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_residual_network(isa: str, threads: int, batch: int) -> None:
+    graph = graphs.residual_network(blocks=1)
+    check(graph, isa, some_images(graph, batch=batch), threads)
+
+
+def test_every_operator_on_every_byte(isa: str) -> None:
+    """The transform of all 256 values, channels reversed."""
+    graph = graphs.every_operator()
+    images = np.resize(np.arange(256, dtype=np.uint8), (3, *graph.input_shape))
+    check(graph, isa, images)
+
+
+# ----------------------------------------------------------------------------------------------- single nodes
+@settings(max_examples=150)
+@given(graph=graphs.binary_convolutions(), style=STYLES, threads=st.integers(1, 3))
+def test_binary_convolution(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style), threads)
+
+
+@settings(max_examples=75)
+@given(graph=graphs.binary_convolutions(channels=300, size=4, whole_map=True), style=STYLES, threads=st.integers(1, 3))
+def test_binary_linear(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style, batch=2), threads)
+
+
+@settings(max_examples=75)
+@given(graph=graphs.convolutions(), style=STYLES, threads=st.integers(1, 3))
+def test_float_convolution(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style), threads)
+
+
+@settings(max_examples=40)
+@given(graph=graphs.convolutions(channels=100, size=4, whole_map=True), style=STYLES)
+def test_float_linear(isa: str, graph: Graph, style: str) -> None:
+    check(graph, isa, some_images(graph, style, batch=2))
+
+
+@settings(max_examples=75)
+@given(graph=graphs.pools(), style=STYLES, threads=st.integers(1, 3))
+def test_pools(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style), threads)
+
+
+# ----------------------------------------------------------------------------------------------- every tail length
+SAME = {"padding": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+def test_binary_convolution_of_every_depth(isa: str, kernel: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    for depth in [*range(1, 136), 191, 192, 193, 255, 256, 257, 511, 512, 513]:
+        window = SAME if kernel == (3, 3) else {}
+        graph = graphs.bits_graph((depth, 3, 4), graphs.binary_conv2d(rng, depth, 5, kernel, **window))
+        check(graph, isa, some_images(graph))
+
+
+def test_binary_convolution_of_every_number_of_outputs(isa: str) -> None:
+    rng = np.random.default_rng(1)
+    for outputs in range(1, 101):
+        graph = graphs.bits_graph((7, 3, 3), graphs.binary_conv2d(rng, 7, outputs, (3, 3), **SAME))
+        check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("depth", [3, 16, 64])
+def test_binary_convolution_of_every_width(isa: str, depth: int, stride: int) -> None:
+    rng = np.random.default_rng(2)
+    for width in range(1, 42):
+        node = graphs.binary_conv2d(rng, depth, 6, (3, 3), stride=(stride, stride), **SAME)
+        graph = graphs.bits_graph((depth, 2, width), node)
+        check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("groups", [2, 3, 16, 33])
+def test_binary_convolution_of_groups(isa: str, groups: int) -> None:
+    rng = np.random.default_rng(3)
+    for depth in (1, 2, 31, 33):
+        for outputs in (1, 2, 17):
+            node = graphs.binary_conv2d(rng, groups * depth, groups * outputs, (2, 3), groups=groups, **SAME)
+            graph = graphs.bits_graph((groups * depth, 4, 4), node)
+            check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_binary_convolution_with_any_borders(isa: str, size: int) -> None:
+    """Kernels larger than the image, windows that see padding only, dilation and stride over the border."""
+    rng = np.random.default_rng(4)
+    for kernel in (1, 2, 5):
+        for padding in ((0, 0, 5, 5), (4, 4, 4, 4), (3, 0, 0, 3), (6, 7, 8, 9)):
+            for dilation, stride in ((1, 1), (2, 1), (3, 2)):
+                node = graphs.binary_conv2d(
+                    rng, 5, 3, (kernel, kernel), padding=padding, dilation=(dilation, 1), stride=(stride, 2)
+                )
+                if (
+                    size + padding[0] + padding[2] > dilation * (kernel - 1)
+                    and size + padding[1] + padding[3] >= kernel
+                ):
+                    graph = graphs.bits_graph((5, size, size), node)
+                    check(graph, isa, some_images(graph))
+
+
+def test_float_convolution_of_every_width_and_number_of_outputs(isa: str) -> None:
+    rng = np.random.default_rng(5)
+    for number in range(1, 70):
+        shapes = [((3, 3, number), 5), ((2, 2, 5), number)]
+        for shape, outputs in shapes:
+            graph = graphs.float_graph(shape, graphs.conv2d(rng, shape[0], outputs, (3, 3), **SAME))
+            check(graph, isa, some_images(graph))
+
+
+def test_depthwise_convolution_of_every_depth(isa: str) -> None:
+    rng = np.random.default_rng(6)
+    for depth in range(1, 40):
+        graph = graphs.float_graph((depth, 4, 5), graphs.conv2d(rng, depth, depth, (3, 3), groups=depth, **SAME))
+        check(graph, isa, some_images(graph))
+
+
+def test_pools_and_copies_of_every_depth(isa: str) -> None:
+    window: dict[str, Any] = {"kernel": (2, 3), "stride": (2, 2), "padding": (1, 1, 0, 1)}
+    for depth in range(1, 70):
+        for node in (
+            MaxPool("pool", [0], [Store(1)], **window),
+            AveragePool("pool", [0], [Store(1)], **window),
+            PadChannels("pad", [0], [Store(1)], before=depth % 7, after=depth % 5),
+        ):
+            graph = graphs.float_graph((depth, 4, 5), node)
+            check(graph, isa, some_images(graph))
+
+
+def test_binarize_packs_every_depth(isa: str) -> None:
+    """The bits that a step writes are read by the next node, whatever their number."""
+    for depth in range(1, 140):
+        threshold = graphs.floats(np.random.default_rng(depth), "grid", depth)
+        sign = Identity("sign", [0], [Binarize(threshold, depth % 2 == 0, 1)])
+        node = graphs.binary_conv2d(np.random.default_rng(7), depth, 2, (1, 1))
+        graph = Graph("packing", (depth, 2, 3), [sign, node], [Output(2, 4)])
+        check(graph, isa, some_images(graph, "grid"))
+
+
+# ----------------------------------------------------------------------------------------------- numbers
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_value_on_the_threshold(isa: str, flip: bool) -> None:
+    """>= and <= at the very number, the ones beside it, both zeros, infinity and NaN."""
+    numbers = np.float32(
+        [1, np.nextafter(np.float32(1), np.float32(2)), np.nextafter(np.float32(1), np.float32(0)), 0, -0.0]
+    )
+    for threshold in (1.0, 0.0, -0.0):
+        # Dividing by a slope of 1e-38 twice overflows: infinity, and NaN by adding the opposite infinity.
+        large = TwoSlope(np.full(1, 3e38, np.float32), np.full(1, 3e38, np.float32))
+        for steps in (
+            [],
+            [large, large],
+            [large, large, Store(1), TwoSlope(-np.ones(1, np.float32), -np.ones(1, np.float32)), Add(1)],
+        ):
+            graph = threshold_graph(steps, threshold, flip)
+            check(graph, isa, numbers.reshape(1, 1, 1, 5))
+
+
+def threshold_graph(steps: list[Any], threshold: float, flip: bool) -> Graph:
+    """Steps, then a threshold, then the bits made visible by a binary convolution."""
+    nodes, value = [], 0
+    if Store(1) in steps:  # a node cannot add what it makes itself
+        nodes.append(Identity("first", [0], steps[: steps.index(Store(1)) + 1]))
+        steps, value = steps[steps.index(Store(1)) + 1 :], 1
+    binarize = Binarize(np.full(1, threshold, np.float32), flip, value + 1)
+    nodes.append(Identity("threshold", [value], [*steps, binarize]))
+    node = graphs.binary_conv2d(np.random.default_rng(0), 1, 1, (1, 1), inputs=[value + 1])
+    node.epilogue = [Store(value + 2)]
+    return Graph("threshold", (1, 1, 5), [*nodes, node], [Output(value + 2, 4)])
+
+
+def test_subnormal_numbers_are_kept(isa: str) -> None:
+    graph = graphs.float_graph((16, 1, 3), graphs.conv2d(np.random.default_rng(0), 16, 16, (1, 1)))
+    graph.nodes[0].weight[:] = np.float32(2**-10)
+    graph.nodes[0].bias[:] = 0
+    images = np.full((1, *graph.input_shape), 2.0**-130, np.float32)
+    check(graph, isa, images)
+    assert Reference(graph)(images).max() > 0
+
+
+def test_linear_of_a_whole_large_map(isa: str) -> None:
+    """4,096 channels of 2 x 2: sums of 16,384 signs."""
+    graph = graphs.bits_graph((4096, 2, 2), graphs.binary_conv2d(np.random.default_rng(0), 4096, 10, (2, 2)))
+    check(graph, isa, np.ones((1, 4096, 2, 2), np.float32))
+    check(graph, isa, some_images(graph, batch=2), threads=2)
