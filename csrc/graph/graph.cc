@@ -112,8 +112,8 @@ struct Reader {
   void transform(const Json& json) {
     Fields f(json, "input.transform");
     g.has_transform = true;
-    f.integer("crop", 0, MAX_EXTENT);
-    f.integer("resize", 0, MAX_EXTENT);
+    g.crop = static_cast<int>(f.integer("crop", 0, MAX_EXTENT));
+    g.resize = static_cast<int>(f.integer("resize", 0, MAX_EXTENT));
     const std::string& interpolation = f.text("interpolation");
     check(interpolation == "bilinear" || interpolation == "bicubic", f.where(), "unknown interpolation");
     const std::string& order = f.text("order");

@@ -53,6 +53,7 @@ struct Graph {
   std::string model;
   int channels, height, width;   // of the input
   bool has_transform = false, reverse = false;
+  int resize = 0, crop = 0;
   Range scale, shift;
   std::vector<Node> nodes;
   std::vector<Output> outputs;

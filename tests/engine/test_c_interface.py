@@ -24,7 +24,9 @@ def classify(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = max(libraries, key=lambda path: path.stat().st_mtime)
     program = tmp_path_factory.mktemp("c") / "classify"
     sources = ["-I", ROOT / "csrc" / "include", ROOT / "examples" / "c" / "classify.c"]
-    subprocess.run(["cc", "-O2", "-Wall", "-Werror", *sources, library, "-lstdc++", "-lpthread", "-lm", "-o", program], check=True)
+    subprocess.run(
+        ["cc", "-O2", "-Wall", "-Werror", *sources, library, "-lstdc++", "-lpthread", "-lm", "-o", program], check=True
+    )
     return program
 
 

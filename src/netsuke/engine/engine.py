@@ -106,7 +106,10 @@ class Engine:
             for n in range(batch)
         ]
         dtypes = {"float32": np.float32, "bits": np.int8}
-        return {made: np.concatenate([image[made] for image in images]).astype(dtypes[kinds[made].kind]) for made in images[0]}
+        return {
+            made: np.concatenate([image[made] for image in images]).astype(dtypes[kinds[made].kind])
+            for made in images[0]
+        }
 
     def profile(self, images: np.ndarray, runs: int = 20) -> list[tuple[str, str, float]]:
         """(name, operator, seconds an image) of every node in running order. images: float32, as in a call."""
