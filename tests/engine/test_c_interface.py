@@ -60,4 +60,5 @@ def test_a_bad_file_is_one_line_and_status_2(classify: Path, tmp_path: Path, dam
         path.write_bytes(data[:-9] if damage == "cut" else b"P6 5 6 255\n" + bytes(90))
     run = subprocess.run([classify, path, path], capture_output=True, text=True)
     assert run.returncode == 2
-    assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+    assert run.stderr.startswith("error: ")
+    assert run.stderr.count("\n") == 1
