@@ -92,6 +92,5 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 def netsuke(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    code = "import sys; from netsuke.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-m", "netsuke", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)

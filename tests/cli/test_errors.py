@@ -148,8 +148,7 @@ def test_an_interrupt_leaves_no_traceback(
 
 
 def test_a_closed_pipe_leaves_no_traceback(linear_digits: Path) -> None:
-    code = "import sys; from netsuke.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "info", str(linear_digits), "--json"]
+    command = [sys.executable, "-m", "netsuke", "info", str(linear_digits), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None

@@ -38,7 +38,7 @@ class ImageFolder(Dataset):
         self.paths: list[Path] = []
         self.labels: list[int] = []
         for label, entry in enumerate(folders):
-            found = sorted(image for image in entry.rglob("*") if image.suffix.lower() in SUFFIXES)
+            found = sorted(image for image in entry.rglob("*") if image.suffix.lower() in SUFFIXES and image.is_file())
             if not found:
                 raise Error(f"imagefolder: {entry} holds no images (looked for {', '.join(SUFFIXES)})")
             self.paths += found
