@@ -29,6 +29,8 @@ const Candidate kCandidates[] = {
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
               __builtin_cpu_supports("avx512vpopcntdq");
      }},
+#elif defined(__aarch64__)
+    {neon_kernels, [] { return true; }},  // part of the architecture
 #endif
 };
 

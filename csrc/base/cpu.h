@@ -8,7 +8,7 @@ namespace netsuke {
 
 struct Kernels;
 
-// Names from slowest to fastest: scalar, avx2, avx512, avx512vpopcnt.
+// Names from slowest to fastest: scalar, avx2, avx512, avx512vpopcnt on x86-64; scalar, neon on 64-bit ARM.
 std::vector<std::string> available_isas();
 
 // The kernels of `isa`; of the one NETSUKE_ISA names if `isa` is empty; else of the fastest available.

@@ -8,6 +8,8 @@ constexpr int kSpins = 20000;  // some tens of microseconds
 inline void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
 

@@ -164,5 +164,6 @@ const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512vpopcnt_kernels();
+const Kernels& neon_kernels();
 
 }  // namespace netsuke

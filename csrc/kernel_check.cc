@@ -1,0 +1,57 @@
+// Runs whole files and prints digests, so that every instruction set, native or emulated, is compared with the
+// reference: tests/engine/test_emulated.py makes random graphs, this program runs them, the digests must agree.
+//
+// Reads lines "FILE INPUT ISA THREADS" from standard input. INPUT holds float32 images. Prints for each line the
+// SHA-256 of all outputs, one image's after another's, or "error: ..." and the message.
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "graph/model.h"
+#include "graph/sha256.h"
+
+namespace {
+
+std::vector<char> read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) netsuke::fail("cannot open " + path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string digest(const std::string& path, const std::string& input, const std::string& isa, int threads) {
+  const std::vector<char> data = read(path), images = read(input);
+  netsuke::Model model(netsuke::read_graph(reinterpret_cast<const uint8_t*>(data.data()), data.size()), isa, threads);
+  const netsuke::Graph& g = model.graph();
+  const int64_t n = static_cast<int64_t>(images.size()) / 4 / g.values[0].elements();
+  std::vector<std::vector<float>> outputs;
+  std::vector<float*> pointers;
+  for (const netsuke::Output& o : g.outputs) {
+    outputs.emplace_back(static_cast<size_t>(n * g.values[static_cast<size_t>(o.value)].elements()));
+    pointers.push_back(outputs.back().data());
+  }
+  model.run(reinterpret_cast<const float*>(images.data()), n, pointers.data());
+  netsuke::Sha256 hash;
+  for (const std::vector<float>& output : outputs) hash.update(output.data(), output.size() * 4);
+  return hash.hex();
+}
+
+}  // namespace
+
+int main() {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream fields(line);
+    std::string path, input, isa;
+    int threads = 1;
+    fields >> path >> input >> isa >> threads;
+    try {
+      std::cout << digest(path, input, isa, threads) << std::endl;
+    } catch (const netsuke::Error& e) {
+      std::cout << "error: " << e.what() << std::endl;
+    }
+  }
+}
