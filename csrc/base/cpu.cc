@@ -59,7 +59,7 @@ const Kernels& select_kernels(std::string isa) {
     here += (here.empty() ? "" : ", ") + std::string(k.isa);
   }
   if (best) return *best;
-  fail(std::string(known ? "this machine cannot run the instruction set '" : "there is no instruction set '") + isa +
+  fail(std::string(known ? "this machine cannot run the instruction set '" : "this build has no instruction set '") + isa +
        "'. Use one of: " + here + ".");
 }
 
