@@ -104,7 +104,7 @@ def _openvino(request: dict[str, Any], hint: str, precision: str) -> Prepared:
         model.reshape([request["batch"], *request["input"]])
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise Error(f"OpenVINO does not take {request['onnx']}: {_line(error)}") from None
+        raise Error(f"OpenVINO does not take {request['onnx']}: {_line(error, -1)}") from None
     inference, images = compiled.create_infer_request(), _images(request)
     return _tried(lambda: inference.infer([images])), {
         "precision": precision,
@@ -122,8 +122,9 @@ def _tried(run: Callable[[], object]) -> Callable[[], object]:
     return run
 
 
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _line(error: BaseException, which: int = 0) -> str:
+    """One line of the error's text: OpenVINO begins with where in its source it was, and says what in the last."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[which][:200]
 
 
 CANDIDATES: dict[str, Callable[[dict[str, Any]], Prepared]] = {
