@@ -15,7 +15,13 @@ def one_thread() -> None:
 
 @pytest.mark.parametrize(
     ("name", "top1"),
-    [("adabin_resnet20", 89.0), ("resnet20", 91.5), ("resnet32", 92.8), ("resnet44", 93.3), ("resnet56", 92.6)],
+    [
+        ("adabin_resnet20", 89.0),
+        ("resnet20", 91.5),
+        pytest.param("resnet32", 92.8, marks=pytest.mark.slow),
+        pytest.param("resnet44", 93.3, marks=pytest.mark.slow),
+        ("resnet56", 92.6),
+    ],
 )
 def test_accuracy(name: str, top1: float) -> None:
     model = cifar.published(name)

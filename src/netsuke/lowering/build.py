@@ -170,6 +170,8 @@ class Builder:
         kwargs: Any = fx.map_arg(node.kwargs, lambda n: env[n])
         given = [env[n] for n in node.all_input_nodes]
         value = node.meta.get("val")
+        if value is None and not node.users:
+            return None  # a check of torch.export's own
         if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat, int, bool, float)):
             return BATCH if isinstance(value, (torch.SymInt, torch.SymBool, torch.SymFloat)) else value
         if node.target is operator.getitem:

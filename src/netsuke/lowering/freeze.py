@@ -26,8 +26,8 @@ def freeze(module: nn.Module) -> nn.Module:
         return _leaf(frozen, "")
     leaves: dict[int, nn.Module] = {}  # a layer used under two names stays one layer
     for path, parent in list(frozen.named_modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) in _LEAVES:
+        for name, child in list(parent._modules.items()):  # named_children leaves out second names
+            if child is not None and type(child) in _LEAVES:
                 if id(child) not in leaves:
                     leaves[id(child)] = _leaf(child, f"{path}.{name}" if path else name)
                 setattr(parent, name, leaves[id(child)])

@@ -1,0 +1,164 @@
+"""What cannot be exported is refused with an error that names the operator and the line of the user's module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import netsuke
+from netsuke import Error, Preprocess
+from netsuke.lowering import lower
+from netsuke.nn import BinaryConv2d, BinaryLinear
+
+IMAGES = torch.randn(2, 4, 6, 6)
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[[Tensor], object], parts: list[nn.Module] | None = None) -> None:
+        super().__init__()
+        self.function = function
+        self.parts = nn.ModuleList(parts or [])
+
+    def forward(self, x: Tensor) -> object:
+        return self.function(x)
+
+
+def message(module: nn.Module, images: Tensor = IMAGES) -> str:
+    with pytest.raises(Error) as caught:
+        lower(module, images)
+    assert len(str(caught.value).splitlines()) <= 2
+    return str(caught.value)
+
+
+class Softmaxed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        return x.softmax(1) * 2  # the line to be named
+
+
+def test_an_unknown_operator_is_named_with_its_line() -> None:
+    text = message(nn.Sequential(nn.Conv2d(4, 4, 1), Softmaxed()))
+    number = 1 + next(i for i, line in enumerate(Path(__file__).read_text().splitlines()) if "the line to be" in line)
+    assert "'softmax.int'" in text
+    assert f"test_errors.py:{number}" in text
+    assert "x.softmax(1) * 2" in text
+
+
+REFUSED: dict[str, tuple[Callable[[Tensor], object], str]] = {
+    "sigmoid": (torch.sigmoid, "sigmoid"),
+    "product": (lambda x: x * F.relu(x), "product of two feature maps"),
+    "quotient": (lambda x: 1 / (x + 3), "reciprocal|div"),
+    "matrix product": (lambda x: x @ x, "matmul"),
+    "offset slice": (lambda x: x[:, :, 1::2], "slices"),
+    "shortened slice": (lambda x: x[:, :, :4:2], "slices"),
+    "channel slice": (lambda x: x[:, :2], "slices"),
+    "permutation": (lambda x: x.permute(0, 2, 3, 1), "permute"),
+    "mean over channels": (lambda x: x.mean(1), "height and width"),
+    "uneven adaptive pool": (lambda x: F.adaptive_avg_pool2d(x, 4), "divide evenly"),
+    "dilated pool": (lambda x: F.max_pool2d(x, 2, dilation=2), "dilated"),
+    "ceil mode over counted padding": (lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True), "ceil_mode"),
+    "padding with ones": (lambda x: F.pad(x, (1, 1), value=1.0), "zeros"),
+    "reflection": (lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "zeros"),
+    "crop by padding": (lambda x: F.pad(x, (-1, 0)), "negative"),
+    "padding before max pool": (lambda x: F.max_pool2d(F.pad(x, (1, 1)), 2), "padded"),
+    "padding before relu": (lambda x: F.relu(F.pad(x, (1, 1))), "padded"),
+    "padding returned": (lambda x: F.pad(x, (1, 1)), "padded"),
+    "constant map": (lambda x: x + torch.ones(6, 6), "one number a channel"),
+    "constant per pixel": (lambda x: x * torch.arange(6.0), "one number a channel"),
+    "batch folded in": (lambda x: x.reshape(-1, 36), "between images"),
+    "concatenated rows": (lambda x: torch.cat([x, x], 2), "channels"),
+    "unequal addition": (lambda x: x + x.mean((2, 3), keepdim=True), "adds maps"),
+    "three dimensions": (lambda x: x.flatten(2), r"\(N, 4, 36\)"),
+    "a constant": (lambda x: torch.ones(3), "does not depend"),
+    "whole numbers": (lambda x: x.long(), "whole numbers|int64|to"),
+    "weights from the input": (lambda x: F.linear(x.flatten(1), F.relu(x).flatten(1)), "its weight depends"),
+    "a branch on values": (lambda x: x if x.sum() > 0 else -x, "torch.export cannot capture"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    function, pattern = REFUSED[name]
+    with pytest.raises(Error, match=pattern) as caught:
+        lower(Apply(function), IMAGES)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_padding_before_a_binarizer() -> None:
+    """Zeros that are binarized are no padding of the binary convolution."""
+    assert "padded" in message(nn.Sequential(nn.ZeroPad2d(1), BinaryConv2d(4, 4, 3)))
+
+
+def test_binary_layer_with_another_padding_mode() -> None:
+    text = message(nn.Sequential(nn.Conv2d(4, 4, 1), BinaryConv2d(4, 4, 3, padding=1, padding_mode="reflect")))
+    assert "'1'" in text
+    assert "reflect" in text
+
+
+@pytest.mark.parametrize("layer", [BinaryConv2d(4, 4, 6), BinaryLinear(144, 4)])
+def test_alpha_a_of_zero(layer: BinaryConv2d | BinaryLinear) -> None:
+    with torch.no_grad():
+        layer.binary_a.alpha_a.zero_()
+    text = message(nn.Sequential(nn.Flatten() if isinstance(layer, nn.Linear) else nn.Identity(), layer))
+    assert "'1'" in text
+    assert "alpha_a" in text
+
+
+def test_weights_that_are_not_finite() -> None:
+    for module in (nn.Conv2d(4, 4, 1), BinaryConv2d(4, 4, 1)):
+        with torch.no_grad():
+            module.weight[0] = float("nan")
+        assert "not finite" in message(nn.Sequential(module))
+
+
+def test_two_inputs() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x + y
+
+    assert "fails on an input" in message(Two())
+
+
+@pytest.mark.parametrize("example", [torch.randn(4, 6, 6), torch.zeros(0, 4, 6, 6), [1, 2], None])
+def test_example_that_is_no_batch(example: object) -> None:
+    assert "(N, C, H, W)" in message(nn.Conv2d(4, 4, 1), example)  # type: ignore[arg-type]
+
+
+def test_example_of_the_wrong_shape() -> None:
+    assert "(2, 4, 6, 6)" in message(nn.Conv2d(3, 4, 1))
+
+
+def test_no_module() -> None:
+    with pytest.raises(Error, match="torch.nn.Module"):
+        lower(len, IMAGES)  # type: ignore[arg-type]
+
+
+def test_a_module_that_cannot_be_copied() -> None:
+    class Stubborn(nn.Conv2d):
+        def __deepcopy__(self, memo: object) -> nn.Module:
+            raise RuntimeError("not me")
+
+    assert "cannot be copied" in message(Stubborn(4, 4, 1))
+
+
+def test_preprocess_of_the_wrong_kind(tmp_path: Path) -> None:
+    for preprocess, pattern in ((Preprocess((0.5,), (0.5,)), "1 channels"), ({"mean": 1}, "netsuke.Preprocess")):
+        with pytest.raises(Error, match=pattern):
+            netsuke.export(nn.Conv2d(4, 4, 1), IMAGES, tmp_path / "a.netsuke", preprocess=preprocess)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(Error, match="missing"):
+        netsuke.export(nn.Conv2d(4, 4, 1), IMAGES, tmp_path / "missing" / "a.netsuke")
+
+
+@pytest.mark.parametrize("model", ["", None, "x" * 201, 'quote"'])
+def test_model_names_that_the_file_cannot_hold(tmp_path: Path, model: object) -> None:
+    with pytest.raises(Error):
+        netsuke.export(nn.Conv2d(4, 4, 1), IMAGES, tmp_path / "a.netsuke", model=model)  # type: ignore[arg-type]
