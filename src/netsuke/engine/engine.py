@@ -9,7 +9,7 @@ import numpy as np
 
 from netsuke.artifact import decode, infer, read_bytes
 from netsuke.artifact.contract import Error
-from netsuke.artifact.graph import Add
+from netsuke.artifact.graph import Add, Binarize, Store
 from netsuke.artifact.images import check_images, check_values
 
 try:
@@ -17,6 +17,8 @@ try:
 except ImportError as error:  # no compiler where it was installed: artifact.Reference still runs the file
     _native = None  # type: ignore[assignment]
     _reason = str(error)
+
+_DTYPES = {"float32": np.float32, "bits": np.int8}
 
 
 def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> Engine:
@@ -31,7 +33,13 @@ def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> 
     Raises:
         Error: the file is missing, damaged or no netsuke file; the machine lacks the instruction set.
     """
-    return Engine(path if isinstance(path, bytes) else read_bytes(path), threads=threads, isa=isa)
+    if isinstance(path, bytes):
+        return Engine(path, threads=threads, isa=isa)
+    data = read_bytes(path)
+    try:
+        return Engine(data, threads=threads, isa=isa)
+    except Error as error:
+        raise Error(f"cannot load {path}: {error}") from None
 
 
 def available_isas() -> list[str]:
@@ -100,16 +108,14 @@ class Engine:
         node = graph.nodes[index]
         read = {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))}
         check_values(values, {value: kinds[value] for value in read})
+        made = {step.out: kinds[step.out] for step in node.epilogue if isinstance(step, Binarize | Store)}
         batch = len(values[node.inputs[0]])
-        images = [
-            self._model.run_node(index, {i: np.ascontiguousarray(values[i][n : n + 1], np.float32) for i in read})
-            for n in range(batch)
-        ]
-        dtypes = {"float32": np.float32, "bits": np.int8}
-        return {
-            made: np.concatenate([image[made] for image in images]).astype(dtypes[kinds[made].kind])
-            for made in images[0]
-        }
+        results = {out: np.empty((batch, *value.shape), _DTYPES[value.kind]) for out, value in made.items()}
+        for n in range(batch):
+            image = {i: np.ascontiguousarray(values[i][n : n + 1], np.float32) for i in read}
+            for out, planes in self._model.run_node(index, image).items():
+                results[out][n] = planes[0]
+        return results
 
     def profile(self, images: np.ndarray, runs: int = 20) -> list[tuple[str, str, float]]:
         """(name, operator, seconds an image) of every node in running order. images: float32, as in a call."""
