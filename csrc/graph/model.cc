@@ -198,8 +198,7 @@ void Model::run_images(const T* images, int64_t n, float* const* outputs) {
   } else {
     for (int64_t image = 0; image < n; ++image)
       if (!all_finite(images + image * elements, elements))
-        fail("the images hold a number that is not finite (NaN or infinity), in image " + std::to_string(image) +
-             "; check how they were made");
+        fail("the images hold a number that is not finite (NaN or infinity); check how they were made");
   }
   for (int64_t image = 0; image < n; ++image, images += elements) {
     if constexpr (eight_bit) {

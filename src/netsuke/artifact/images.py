@@ -15,7 +15,7 @@ def check_images(images: Any, shape: tuple[int, int, int], takes_uint8: bool) ->
     """Raise `Error` unless `images` is a batch for a network whose input is `shape`, (C, H, W).
 
     Args:
-        images: (N, C, H, W), float32 and finite; or uint8 where the file says how to normalise it.
+        images: (N, C, H, W), float32; or uint8 where the file says how to normalise it.
         takes_uint8: whether it does.
     """
     wanted = f"(N, {', '.join(map(str, shape))})"
@@ -29,6 +29,10 @@ def check_images(images: Any, shape: tuple[int, int, int], takes_uint8: bool) ->
     if images.dtype not in (np.uint8, np.float32):
         types = "float32 or uint8" if takes_uint8 else "float32"
         raise Error(f"the images are {images.dtype}, the network takes {types}; convert them with images.astype(...)")
+
+
+def check_finite(images: np.ndarray) -> None:
+    """Raise `Error` if float images hold NaN or infinity. The engine looks for itself, in C++."""
     if images.dtype == np.float32 and not np.isfinite(images).all():
         raise Error("the images hold a number that is not finite (NaN or infinity); check how they were made")
 

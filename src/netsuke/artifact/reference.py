@@ -30,7 +30,7 @@ from .graph import (
     Store,
     TwoSlope,
 )
-from .images import check_images, check_values
+from .images import check_finite, check_images, check_values
 from .infer import infer
 
 Values = dict[int, np.ndarray]
@@ -78,6 +78,7 @@ class Reference:
     def trace(self, images: np.ndarray) -> Values:
         """Every value of the network for a batch, by id. Arguments and errors as in `__call__`."""
         check_images(images, self.input_shape, self.graph.transform is not None)
+        check_finite(images)
         values = {0: images if images.dtype == np.float32 else self._transform(images)}
         for node in self.graph.nodes:
             values |= _run(node, values)
