@@ -816,10 +816,43 @@ def window_of_padding_only(root: Any) -> None:
 
 
 @edge
-def deepest_name(root: Any) -> None:
+def model_of_one_character(root: Any) -> None:
     root["model"] = "a"
 
 
 @edge
 def crop_and_resize_of_16384(root: Any) -> None:
     root["input"]["transform"].update(crop=16384, resize=16384)
+
+
+def edge_file(function: Callable[[Parts], bytes]) -> Callable[[Parts], bytes]:
+    """Register a valid file made from the parts of the small one."""
+    EDGES[function.__name__] = lambda: function(base())
+    return function
+
+
+@edge_file
+def almost_all_the_memory_that_a_file_may_ask_for(parts: Parts) -> bytes:
+    """Values close to MAX_TOTAL_ELEMENTS and packed weights close to MAX_PACKED, from a file of a few kilobytes."""
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [16, 1024, 960]}
+    _binary_nodes(root, 50, channels=4096, kernel=[4, 4], padding=[0] * 4, depth=1, groups=4096)
+    copy = _identity(epilogue=[{"op": "store", "out": 1}, {"op": "binarize", "flip": 0, "out": 2, "threshold": [0, 1]}])
+    pool = _identity(
+        op="max_pool", kernel=[1, 1], padding=[0] * 4, stride=[255, 255], epilogue=[{"op": "store", "out": 3}]
+    )
+    wide = _identity(op="pad_channels", before=0, after=4080, inputs=[3])
+    wide["epilogue"] = [{"op": "binarize", "flip": 0, "out": 4, "threshold": [0, 1]}]
+    for number, node in enumerate(root["nodes"][1:]):
+        node.update(inputs=[4], epilogue=[{"op": "store", "out": 5 + number}])
+    root["nodes"] = [copy, pool, wide, *root["nodes"][1:]]
+    root["outputs"] = [{"rank": 4, "value": 1}]
+    return with_text(replace(parts, floats=_ones(1 << 13), bits=bytes(1 << 13)), dump(root))
+
+
+@edge_file
+def the_largest_border_table(parts: Parts) -> bytes:
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [3, 40, 40]}
+    _binary_nodes(root, 310, channels=1, kernel=[15, 15], padding=[14] * 4, depth=3)
+    return with_text(replace(parts, floats=_ones(64), bits=bytes(85)), dump(root))

@@ -30,10 +30,10 @@ def test_the_same_seed_gives_the_same_files() -> None:
     assert once == twice
 
 
-def test_a_thousand_corruptions_behind_the_checksum() -> None:
+def test_corruptions_behind_the_checksum() -> None:
     """Refused, or a network that a writer could have written: it survives a round trip."""
     accepted = 0
-    for name, data in corruption.redigested_corruptions(FILE, 1000):
+    for name, data in corruption.redigested_corruptions(FILE, 400):
         message = refusal(data)
         if message is None:
             accepted += 1
@@ -42,4 +42,4 @@ def test_a_thousand_corruptions_behind_the_checksum() -> None:
         else:
             assert len(message.splitlines()) == 1, name
             assert "checksum" not in message, name  # else the checks behind it were not reached
-    assert 50 < accepted < 500  # the corpus reaches both
+    assert 20 < accepted < 200  # the corpus reaches both

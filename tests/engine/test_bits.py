@@ -38,7 +38,7 @@ def some_images(graph: Graph, style: str = "normal", batch: int = 1) -> np.ndarr
 
 
 # ----------------------------------------------------------------------------------------------- random networks
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(graph=graphs.graphs(), style=STYLES, batch=st.integers(0, 3), threads=st.integers(1, 3))
 def test_random_graphs(isa: str, graph: Graph, style: str, batch: int, threads: int) -> None:
     check(graph, isa, some_images(graph, style, batch), threads)
@@ -80,7 +80,7 @@ def test_every_operator_on_every_byte(isa: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------- single nodes
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(graph=graphs.binary_convolutions(), style=STYLES, threads=st.integers(1, 3))
 def test_binary_convolution(isa: str, graph: Graph, style: str, threads: int) -> None:
     check(graph, isa, some_images(graph, style), threads)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,36 +32,32 @@ class Worker:
     """A child process that loads and runs files (worker.py), and is replaced when it dies."""
 
     def __init__(self) -> None:
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, worker.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
+        command = [sys.executable, worker.__file__]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
     def run(self, data: bytes) -> dict:
         """What came of a file; a crash or a hang is a verdict too."""
         assert self._process.stdin
         assert self._process.stdout
-        try:
+        hangs = False
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(len(data).to_bytes(8, "little") + data)
             self._process.stdin.flush()
-            ready, _, _ = select.select([self._process.stdout], [], [], SECONDS)
-            line = self._process.stdout.readline() if ready else b""
-        except BrokenPipeError:
-            line = b""
-        if line:
-            return json.loads(line)
-        self.close()
-        status = self._process.returncode
-        self.__init__()  # type: ignore[misc]
-        return {"verdict": f"no answer within {SECONDS} s" if not ready else f"died with status {status}"}
+            hangs = not select.select([self._process.stdout], [], [], SECONDS)[0]
+            if not hangs and (line := self._process.stdout.readline()):
+                return json.loads(line)
+        if hangs:
+            self._process.kill()
+        status = self._process.wait()
+        self._process = self._start()
+        return {"verdict": f"no answer within {SECONDS} s" if hangs else f"died with status {status}"}
 
     def close(self) -> None:
-        assert self._process.stdin
-        if self._process.poll() is None:
-            self._process.kill()
+        self._process.kill()
         self._process.wait()
 
 
@@ -93,6 +91,23 @@ def campaign(child: Worker, cases: Iterable[corruption.Case]) -> tuple[int, int,
         ):
             wrong.append(f"{name}: the engine's output is not the reference's")
     return accepted, refused, wrong
+
+
+def test_a_crash_is_noticed() -> None:
+    child = Worker()
+    os.kill(child._process.pid, signal.SIGSEGV)
+    assert child.run(SMALL) == {"verdict": "died with status -11"}
+    assert child.run(SMALL)["verdict"] == "ran"  # a new process goes on
+    child.close()
+
+
+def test_a_gigabyte_more_is_noticed() -> None:
+    program = "import worker; worker.limit_memory(); bytearray(worker.LIMIT // 2); bytearray(worker.LIMIT + (1 << 26))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stderr.rstrip().endswith("MemoryError")
 
 
 def test_a_thousand_raw_corruptions_are_refused_by_both(child: Worker) -> None:
