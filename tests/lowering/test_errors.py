@@ -77,6 +77,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], object], str]] = {
     "a constant": (lambda x: torch.ones(3), "does not depend"),
     "whole numbers": (lambda x: x.long(), "whole numbers|int64|to"),
     "weights from the input": (lambda x: F.linear(x.flatten(1), F.relu(x).flatten(1)), "its weight depends"),
+    "a fixed batch": (lambda x: x.reshape(len(x), -1), "fixes the batch size"),
     "a branch on values": (lambda x: x if x.sum() > 0 else -x, "torch.export cannot capture"),
 }
 
@@ -87,6 +88,18 @@ def test_refused(name: str) -> None:
     with pytest.raises(Error, match=pattern) as caught:
         lower(Apply(function), IMAGES)
     assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_norm_over_what_are_not_the_channels() -> None:
+    class Regrouped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(x.reshape(-1, 8, 18)).reshape(-1, 4, 6, 6)
+
+    assert "one number a channel" in message(Regrouped())
 
 
 def test_padding_before_a_binarizer() -> None:

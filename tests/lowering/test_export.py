@@ -157,6 +157,22 @@ def test_a_layer_used_twice_keeps_both_runs() -> None:
     np.testing.assert_array_equal(first.weight, second.weight)
 
 
+def test_subclasses_are_frozen_while_they_run_the_same_forward() -> None:
+    class Renamed(netsuke.nn.BinaryConv2d):
+        pass
+
+    class Doubled(netsuke.nn.Maxout):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2
+
+    images = torch.randn(1, 3, 5, 5)
+    model = nn.Sequential(Renamed(3, 4, 3), Doubled(4)).eval()
+    graph = lower(model, images).graph
+    assert isinstance(graph.nodes[1], BinaryConv2d)
+    with torch.no_grad():
+        assert_close(np.asarray(runner("engine", graph)(images.numpy())), model(images).numpy())
+
+
 def test_a_layer_that_is_the_whole_module() -> None:
     graph = lower(netsuke.nn.BinaryConv2d(3, 3, 3), torch.randn(1, 3, 5, 5)).graph
     assert [type(node).__name__ for node in graph.nodes] == ["Identity", "BinaryConv2d"]

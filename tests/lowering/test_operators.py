@@ -75,6 +75,8 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "pad_channels": lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 2)),
     "option_a": lambda m, x: F.relu(F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))),
     "view": lambda m, x: F.adaptive_avg_pool2d(x, 1).view(x.size(0), -1) * 2,
+    "view_any_batch": lambda m, x: F.relu(x.view(-1, 4 * 5 * 6)),
+    "flatten_rows": lambda m, x: (x.flatten(2) * m.row.view(1, 4, 1)).view(-1, 4, 5, 6),
     "flatten": lambda m, x: torch.flatten(x, 1),
     "flatten_method": lambda m, x: F.relu(x).flatten(1),
     "reshape_and_back": lambda m, x: x.mean((2, 3)).reshape(-1, 4, 1, 1) + x.mean((2, 3), keepdim=True),

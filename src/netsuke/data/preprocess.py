@@ -28,8 +28,11 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
-        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        for name in ("mean", "std"):
+            try:
+                object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
+            except (TypeError, ValueError):
+                raise Error(f"{name} is {getattr(self, name)!r}: give a sequence of numbers, one a channel") from None
         if len(self.mean) != len(self.std) or not self.mean:
             raise Error(f"mean has {len(self.mean)} and std {len(self.std)} numbers: give one a channel in both")
         if not all(math.isfinite(v) for v in (*self.mean, *self.std, self.scale)) or 0 in self.std or self.scale == 0:
@@ -38,8 +41,12 @@ class Preprocess:
             raise Error(f"order is {self.order!r}: use 'RGB' or 'BGR'")
         if self.interpolation not in ("bilinear", "bicubic"):
             raise Error(f"interpolation is {self.interpolation!r}: use 'bilinear' or 'bicubic'")
-        if self.resize < 0 or self.crop < 0:
-            raise Error("resize and crop are sizes in pixels, 0 for none")
+        for size in (self.resize, self.crop):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+                raise Error(f"resize and crop are whole numbers of pixels, 0 for none, not {size!r}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(self.affine()).all():
+                raise Error("scale / std or mean / std is too large for float32: check their units")
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
         """(scale, shift), float32 of shape (C,), with x = u * scale + shift; computed in float64, rounded once."""

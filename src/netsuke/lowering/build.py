@@ -205,6 +205,7 @@ class Builder:
             if rank == 2 or result.shape == result.size:
                 if result.value == 0:
                     result = self.add(Identity("output", [0]), result.size, result.shape)
+                    self.origin[result.value] = self.origin[0]
                 self.graph.outputs.append(Output(result.value, rank))
             else:
                 raise Error(

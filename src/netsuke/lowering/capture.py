@@ -47,7 +47,10 @@ def capture(module: nn.Module, example: Tensor) -> Captured:
             # An empty table decomposes nothing, and makes the graph functional: no operator writes into its input.
             captured = program.run_decompositions({}).module(check_guards=False)
     except Exception as error:  # torch.export raises many kinds, for whatever the user's code does
-        raise Error(f"torch.export cannot capture {type(module).__name__}: {_line(error)}") from error
+        why = _line(error)
+        if "Constraints violated" in why:
+            why = "its forward fixes the batch size. Use x.size(0) or -1 where it takes len(x) or a number"
+        raise Error(f"torch.export cannot capture {type(module).__name__}: {why}") from error
     channels, height, width = batch.shape[1:]
     return Captured(captured, (channels, height, width))
 

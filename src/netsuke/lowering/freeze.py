@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,22 +23,29 @@ def freeze(module: nn.Module) -> nn.Module:
     except Exception as error:  # a user's module may refuse to be copied in any way it likes
         raise Error(f"{type(module).__name__} cannot be copied ({error}): export works on a copy of it") from error
     frozen = frozen.eval().float().cpu()
-    if type(frozen) in _LEAVES:
+    if _kind(frozen) is not None:
         return _leaf(frozen, "")
     leaves: dict[int, nn.Module] = {}  # a layer used under two names stays one layer
     for path, parent in list(frozen.named_modules()):
         for name, child in list(parent._modules.items()):  # named_children leaves out second names
-            if child is not None and type(child) in _LEAVES:
+            if child is not None and _kind(child) is not None:
                 if id(child) not in leaves:
                     leaves[id(child)] = _leaf(child, f"{path}.{name}" if path else name)
                 setattr(parent, name, leaves[id(child)])
     return frozen
 
 
+def _kind(layer: nn.Module) -> type[nn.Module] | None:
+    """The class to freeze `layer` as. A subclass counts while it runs the same forward."""
+    return next((kind for kind in _LEAVES if isinstance(layer, kind) and type(layer).forward is kind.forward), None)
+
+
 def _leaf(layer: nn.Module, name: str) -> nn.Module:
+    kind = _kind(layer)
+    assert kind is not None
     try:
         with torch.no_grad():
-            return _LEAVES[type(layer)](layer).eval()
+            return _LEAVES[kind](layer).eval()
     except Error as error:
         raise Error(f"layer {name!r} cannot be exported: {error}") from None
 
@@ -110,7 +118,11 @@ class FrozenMaxout(nn.Module):
         return ops.two_slope(x, self.positive, self.negative)
 
 
-_LEAVES = {BinaryConv2d: FrozenBinaryConv2d, BinaryLinear: FrozenBinaryLinear, Maxout: FrozenMaxout}
+_LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    BinaryConv2d: FrozenBinaryConv2d,
+    BinaryLinear: FrozenBinaryLinear,
+    Maxout: FrozenMaxout,
+}
 
 
 def conv_padding(padding: str | tuple[int, ...] | list[int], kernel: list[int], dilation: list[int]) -> list[int]:

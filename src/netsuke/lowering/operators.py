@@ -246,6 +246,9 @@ def batch_norm(
         shift = shift + to_numpy(bias)
     if isinstance(x, Map) and len(x.shape) == 1 and x.size[1] * x.size[2] > 1:
         return _scale_features(b, x, scale, shift), None, None
+    x = b.plain(x)
+    shape = (-1,) + (1,) * (len(x.shape) - 1)
+    scale, shift = (b.per_channel(v.reshape(shape), x) for v in (scale, shift))
     return b.step(x, Affine(scale, shift)), None, None
 
 
