@@ -139,6 +139,7 @@ WRONG = [
     IMAGES.astype(np.int8),
     IMAGES * np.float32(np.nan),
     np.where(IMAGES > 2, np.float32(np.inf), IMAGES),
+    np.append(IMAGES.ravel()[:-1], np.float32(np.nan)).reshape(IMAGES.shape),  # only the very last pixel
     IMAGES.tolist(),
     None,
     "image.png",
