@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: setup demo test test-slow test-arm check bench clean
+.PHONY: setup demo test test-slow test-arm test-sanitize check bench clean
 
 setup: $(READY)
 
@@ -33,18 +33,25 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# Instruction sets this machine lacks, under qemu. Needs g++-aarch64-linux-gnu and qemu-user (Debian's names).
-EMULATED := build/emulated
-CROSS := -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
-         -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+# kernel_check built for other machines and run under qemu (Debian: g++-aarch64-linux-gnu and qemu-user), or with the
+# compiler's sanitizers.
+APART := build/apart
+CONFIGURE := $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+ARM := -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+       -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+TEST_APART := NETSUKE_APART=$(abspath $(APART)) $(BIN)/python -m pytest tests/engine/test_apart.py
+
 test-arm: setup
-	$(BIN)/cmake -S . -B $(EMULATED)/x86_64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
-	  -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DCMAKE_EXE_LINKER_FLAGS=-static
-	$(BIN)/cmake -S . -B $(EMULATED)/aarch64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
-	  $(CROSS) -DCMAKE_EXE_LINKER_FLAGS=-static
-	$(BIN)/cmake --build $(EMULATED)/x86_64 --target kernel_check
-	$(BIN)/cmake --build $(EMULATED)/aarch64 --target kernel_check
-	NETSUKE_EMULATED=$(abspath $(EMULATED)) $(BIN)/python -m pytest tests/engine/test_emulated.py
+	$(CONFIGURE) -B $(APART)/x86_64 -DCMAKE_EXE_LINKER_FLAGS=-static
+	$(CONFIGURE) -B $(APART)/aarch64 -DCMAKE_EXE_LINKER_FLAGS=-static $(ARM)
+	$(BIN)/cmake --build $(APART)/x86_64 --target kernel_check
+	$(BIN)/cmake --build $(APART)/aarch64 --target kernel_check
+	$(TEST_APART) -k "x86 or aarch64"
+
+test-sanitize: setup
+	$(CONFIGURE) -B $(APART)/sanitized -DNETSUKE_SANITIZE=ON
+	$(BIN)/cmake --build $(APART)/sanitized --target kernel_check
+	$(TEST_APART) -k "sanitized or damaged"
 
 check: setup
 	$(BIN)/ruff check .

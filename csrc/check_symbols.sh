@@ -5,7 +5,7 @@
 set -euo pipefail
 
 build=${1:?usage: check_symbols.sh BUILD_FOLDER}
-mapfile -t objects < <(find "$build" -path '*netsuke_kernels.dir*' -name '*.o' -not -path '*/emulated/*' | sort)
+mapfile -t objects < <(find "$build" -path '*netsuke_kernels.dir*' -name '*.o' -not -path '*/apart/*' | sort)
 if [ ${#objects[@]} -eq 0 ]; then
   echo "check_symbols: no object files of netsuke_kernels below $build; build first" >&2
   exit 1

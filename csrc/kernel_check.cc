@@ -1,5 +1,5 @@
 // Runs whole files and prints digests, so that every instruction set, native or emulated, is compared with the
-// reference: tests/engine/test_emulated.py makes random graphs, this program runs them, the digests must agree.
+// reference: tests/engine/test_apart.py makes random graphs, this program runs them, the digests must agree.
 //
 // Reads lines "FILE INPUT ISA THREADS" from standard input. INPUT holds float32 images. Prints for each line the
 // SHA-256 of all outputs (every NaN counts as the same one), one image's after another's, or "error: ..." and the message.

@@ -39,7 +39,7 @@ def _file(tmp_path: Path) -> Path:
     return tmp_path / "tiny.netsuke"
 
 
-def test_classifies_like_the_python_face(classify: Path, tmp_path: Path) -> None:
+def test_classifies_like_the_python_face(compiled: None, classify: Path, tmp_path: Path) -> None:
     path = _file(tmp_path)
     engine = netsuke.load(path)
     for seed in range(5):

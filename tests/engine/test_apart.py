@@ -1,0 +1,119 @@
+"""kernel_check, built apart: for machines this one is not, under an emulator, and with the compiler's sanitizers.
+
+`make test-arm` and `make test-sanitize` build the programs below build/apart/ and name that folder in NETSUKE_APART.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import corruption
+import graphs
+from netsuke import engine
+from netsuke.artifact import Error, Graph, Reference, decode, encode
+
+# (emulator, program's folder, instruction sets it must offer and those it must refuse)
+MACHINES: dict[str, tuple[list[str], str, list[str], list[str]]] = {
+    "aarch64": (["qemu-aarch64"], "aarch64", ["scalar", "neon"], ["avx2"]),
+    "x86-64 without AVX": (["qemu-x86_64", "-cpu", "Nehalem"], "x86_64", ["scalar"], ["avx2", "avx512"]),
+    "x86-64 with AVX2": (["qemu-x86_64", "-cpu", "Haswell"], "x86_64", ["scalar", "avx2"], ["avx512", "avx512vpopcnt"]),
+    "sanitized": ([], "sanitized", engine.available_isas(), []),
+}
+FILES = 24
+
+
+def _program(name: str) -> list[str]:
+    """The command that runs a machine's kernel_check; skips the test where it was not built."""
+    emulator, folder, _, _ = MACHINES[name]
+    apart = os.environ.get("NETSUKE_APART")
+    program = Path(apart or "") / folder / "kernel_check"
+    if not apart or not program.is_file():
+        pytest.skip(f"no {folder} build: run `make test-{'sanitize' if name == 'sanitized' else 'arm'}`")
+    if emulator and not shutil.which(emulator[0]):
+        pytest.skip(f"needs {emulator[0]} (Debian's qemu-user)")
+    return [*emulator, str(program)]
+
+
+def _run(command: list[str], lines: list[str]) -> list[str]:
+    """What kernel_check says of each line. A crash, or a sanitizer's report, fails the test."""
+    run = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.splitlines()) == len(lines)
+    return run.stdout.splitlines()
+
+
+def _some_graphs() -> list[Graph]:
+    """The same graphs at every run, of hypothesis' making."""
+    found: list[Graph] = [graphs.every_operator(), graphs.residual_network(widths=(16, 24), blocks=1, size=8)]
+    kinds = st.one_of(graphs.graphs(), graphs.binary_convolutions(), graphs.convolutions(), graphs.pools())
+
+    @settings(
+        max_examples=FILES, derandomize=True, database=None, phases=[Phase.generate], deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(kinds)
+    def collect(graph: Graph) -> None:
+        found.append(graph)
+
+    collect()
+    return found
+
+
+def _digest(outputs: np.ndarray | tuple[np.ndarray, ...]) -> str:
+    """SHA-256 of all outputs. Every NaN counts as the same one, as in kernel_check."""
+    arrays = outputs if isinstance(outputs, tuple) else (outputs,)
+    clean = (np.where(np.isnan(array), np.float32(np.nan), array) for array in arrays)
+    return hashlib.sha256(b"".join(array.tobytes() for array in clean)).hexdigest()
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_equals_the_reference(name: str, tmp_path: Path) -> None:
+    command, (_, _, offered, refused) = _program(name), MACHINES[name]
+    lines, expected = [], []
+    for number, graph in enumerate(_some_graphs()):
+        images = graphs.images(np.random.default_rng(number), graphs.STYLES[number % 3], 2, graph.input_shape)
+        file, image_file = tmp_path / f"{number}.netsuke", tmp_path / f"{number}.f32"
+        file.write_bytes(encode(graph))
+        image_file.write_bytes(images.tobytes())
+        digest = _digest(Reference(graph)(images))
+        for isa in offered:
+            for threads in (1, 2):
+                lines.append(f"{file} {image_file} {isa} {threads}")
+                expected.append(digest)
+    found = _run(command, lines)
+    wrong = [line for line, digest, want in zip(lines, found, expected, strict=True) if digest != want]
+    assert not wrong, wrong
+
+    answers = _run(command, [f"{tmp_path / '0.netsuke'} {tmp_path / '0.f32'} {isa} 1" for isa in refused])
+    assert [answer.partition(" ")[0] for answer in answers] == ["error:"] * len(refused)
+
+
+def test_the_reader_is_clean_on_damaged_files(tmp_path: Path) -> None:
+    command = _program("sanitized")
+    data = encode(graphs.every_operator())
+    images = tmp_path / "images.f32"
+    images.write_bytes(
+        graphs.images(np.random.default_rng(0), "normal", 1, graphs.every_operator().input_shape).tobytes()
+    )
+    lines, verdicts = [], []
+    cases = [*corruption.raw_corruptions(data, 300), *corruption.redigested_corruptions(data, 300)]
+    for number, (_, damaged) in enumerate(cases):
+        file = tmp_path / f"{number}.netsuke"
+        file.write_bytes(damaged)
+        try:
+            Reference(decode(damaged))
+            verdicts.append(True)
+        except Error:
+            verdicts.append(False)
+        lines.append(f"{file} {images} {engine.available_isas()[-1]} 1")
+    found = [not answer.startswith("error:") for answer in _run(command, lines)]
+    assert found == verdicts
