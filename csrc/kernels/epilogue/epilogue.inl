@@ -33,6 +33,9 @@ void run_stage(const Stage& s, const Source& source, const Tile& t, int channels
                  bits = flags & Stage::kBinarize;
   const bool affine = !plain && (s.flags & Stage::kAffine), clamp = !plain && (s.flags & Stage::kClamp);
   const bool flip = !plain && s.flip, keep = !plain && !last;
+  // Copies: what the loop writes might be the stage itself, for all the compiler knows.
+  const int64_t add_stride = s.add_stride, store_stride = s.store_stride, bits_stride = s.bits_stride;
+  const int count = t.count;
   for (int c = 0; c < t.width; c += L) {
     const int channel = t.channel + c;
     const auto y_of = source.at(c);
@@ -47,16 +50,16 @@ void run_stage(const Stage& s, const Source& source, const Tile& t, int channels
     const float* addend = s.add + t.pixel * s.add_stride + channel;
     float* stored = s.store + t.pixel * s.store_stride + channel;
     uint8_t* bytes = s.bits + t.pixel * s.bits_stride + channel / 8;
-    for (int i = 0; i < t.count; ++i) {
+    for (int i = 0; i < count; ++i) {
       F y = y_of(i);
       if (affine) y = f_fma(y, f_load(s.scale + channel), f_load(s.shift + channel));
-      if (add) y = f_add(y, f_load(addend)), addend += s.add_stride;
+      if (add) y = f_add(y, f_load(addend)), addend += add_stride;
       if (slope) y = f_two_slope(y, positive, negative);
       if (clamp) y = f_min(f_max(y, f_load(s.low + channel)), f_load(s.high + channel));
-      if (store) f_store(stored, y), stored += s.store_stride;
+      if (store) f_store(stored, y), stored += store_stride;
       if (bits) {
         const uint32_t mask = (flip ? f_le(y, threshold) : f_ge(y, threshold)) & inside;
-        __builtin_memcpy(bytes, &mask, L / 8), bytes += s.bits_stride;
+        __builtin_memcpy(bytes, &mask, L / 8), bytes += bits_stride;
       }
       if (keep) f_store(t.y + i * t.stride + c, y);
     }

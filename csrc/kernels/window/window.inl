@@ -65,7 +65,7 @@ void gather_one(const Window& w, const Gather& g, int y, int x, int y0, int y1, 
   }
 }
 
-inline int count_ones(const uint8_t* bytes, int64_t n) {
+inline __attribute__((always_inline)) int count_ones(const uint8_t* bytes, int64_t n) {
   int ones = 0;
   for (; n >= 8; n -= 8, bytes += 8) {
     uint64_t eight;
@@ -100,6 +100,17 @@ struct WideRow {
   template <bool counting>
   int copy(uint8_t* to, const uint8_t* from) const {
     for (int64_t b = 0; b < bytes; b += 16) __builtin_memcpy(to + b, from + b, 16);
+    return counting ? count_ones(from, bytes) : 0;
+  }
+};
+
+// Likewise rows of a size that many networks have, unrolled.
+template <int bytes>
+struct FixedRow {
+  template <bool counting>
+  int copy(uint8_t* to, const uint8_t* from) const {
+#pragma GCC unroll 4
+    for (int b = 0; b < bytes; b += 16) __builtin_memcpy(to + b, from + b, 16);
     return counting ? count_ones(from, bytes) : 0;
   }
 };
@@ -155,6 +166,12 @@ void gather(const Window& w, const Gather& g, int pixel, int count, uint8_t* out
         const uint8_t* at = g.map + (int64_t{y} * w.in_w + x) * g.pixel_stride;
         if (used <= 8)
           gather_run(w, g, at, y0, y1, n, out, ones, NarrowRow{used == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * used)) - 1});
+        else if (used == 12)  // 3 taps of 32 binary channels
+          gather_run(w, g, at, y0, y1, n, out, ones, FixedRow<12>{});
+        else if (used == 24)  // 3 taps of 64
+          gather_run(w, g, at, y0, y1, n, out, ones, FixedRow<24>{});
+        else if (used == 36)  // 3 taps of 3 float channels
+          gather_run(w, g, at, y0, y1, n, out, ones, FixedRow<36>{});
         else
           gather_run(w, g, at, y0, y1, n, out, ones, WideRow{used});
       } else {
