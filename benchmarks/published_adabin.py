@@ -2,7 +2,8 @@
 
 The released code keeps float weights and activations throughout: on every forward it standardises and binarizes the
 weights anew, evaluates the gradient estimator of the activation's sign (training or not), and calls a float
-convolution. This file computes the same in its own words, puts it into ResNet-20, and races it against the engine.
+convolution. This file computes the same in its own words, puts it into ResNet-20, and races it against the engine
+and against our module in PyTorch, torch_binary, whose weights are random always: only its time is of interest.
 
     python benchmarks/published_adabin.py --weights CHECKPOINT [--threads 1] [--seconds 3 | --runs 50] [--json]
 """
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netsuke.cli import race
-from netsuke.cli.bench import ratios, summary
+from netsuke.cli.bench import RANDOM, ratios, summary
 from netsuke.cli.checkpoint import load
 from netsuke.cli.machine import cores_for, cpu_name
 from netsuke.cli.worker import Prepared, serve
@@ -125,13 +126,15 @@ def measure(weights: Path | None, threads: int, batch: int, runs: int | None, se
         ):
             taken = race.race([engine, module, published], runs, seconds)
             facts = {racer.name: racer.facts for racer in (engine, module, published)}
+    given = str(weights) if weights else RANDOM
+    whose = {"netsuke": given, "torch_binary": RANDOM, PUBLISHED: given}
     return {
         "machine": cpu_name(),
         "cores": request["cores"],
         "isa": facts["netsuke"]["isa"],
         "threads": threads,
         "batch": batch,
-        "candidates": {name: summary(facts[name], taken[name]) for name in taken},
+        "candidates": {name: summary(facts[name], taken[name]) | {"weights": whose[name]} for name in taken},
         "ratio": ratios(taken),
     }
 

@@ -115,6 +115,9 @@ def test_a_race_against_a_reference_file(binary_digits: Path, reference: Path, r
         assert 0 < entry["min_ms"] <= entry["median_ms"]
         assert entry["version"]
     assert result["candidates"]["netsuke"]["precision"] == "1-bit"
+    assert {name: entry["weights"] for name, entry in result["candidates"].items()} == {
+        "netsuke": "the file's", "onnxruntime_f32": "the reference's", "openvino_f32": "the reference's",
+    }  # fmt: skip
     own = result["candidates"]["netsuke"]["median_ms"]
     assert result["ratio"] == {
         name: pytest.approx(entry["median_ms"] / own)
@@ -137,10 +140,15 @@ def test_a_race_of_a_model_of_the_zoo(tmp_path: Path, run_json: RunJson) -> None
     result = run_json("bench", file, "--against", "torch_binary,torch_float,onnxruntime_f32", "--runs", 3)
     assert set(result["ratio"]) == {"torch_binary", "torch_float", "onnxruntime_f32"}
     assert all(ratio > 0 for ratio in result["ratio"].values())
+    assert {result["candidates"][name]["weights"] for name in result["ratio"]} == {"random (seed 0)"}
+
+
+def test_a_file_without_one_bit_layers_is_not_called_1_bit(linear_digits: Path, run_json: RunJson) -> None:
+    assert run_json("bench", linear_digits, "--runs", 2)["candidates"]["netsuke"]["precision"] == "float32"
 
 
 def test_what_cannot_be_raced_says_why(binary_digits: Path, reference: Path, fails: Fails, tmp_path: Path) -> None:
-    assert "--reference" in fails("bench", binary_digits, "--against", "torch_float")
+    assert "leave torch_float out" in fails("bench", binary_digits, "--against", "torch_float,onnxruntime_f32")
     assert "--reference" in fails("bench", binary_digits, "--against", "onnxruntime_f32")
     assert "no ONNX file" in fails(
         "bench", binary_digits, "--against", "onnxruntime_f32", "--reference", tmp_path / "absent"

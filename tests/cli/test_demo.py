@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.progress import Progress
 
 import netsuke
-from netsuke.cli.demo import BINARY, ENGINE, FLOAT
+from netsuke.cli.demo import BINARY, ENGINE, FLOAT, _bar, _show
+from netsuke.cli.output import stderr_console
 from netsuke.data import open_dataset
 
 RunJson = Callable[..., dict[str, Any]]
@@ -31,3 +33,15 @@ def test_the_demo_goes_the_whole_way(tmp_path: Path, run_json: RunJson) -> None:
     images, labels = data.read(np.arange(len(data)))
     top1 = 100 * (np.asarray(netsuke.load(out)(images)).argmax(axis=1) == labels).mean()
     assert result["rows"][ENGINE]["top1"] == pytest.approx(top1)
+
+
+def test_without_a_terminal_a_stage_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    done = _bar(Progress(console=stderr_console()), "training")
+    done(0.5)
+    assert capsys.readouterr().err == "training\n"
+
+
+def test_the_closing_lines_can_be_typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsuke.cli.demo.program", lambda: ".venv/bin/netsuke")
+    _show({"out": "a b.netsuke", "n": 1, "machine": "m", "isa": "scalar", "seconds": 1.0, "rows": {}, "ratio": {}})
+    assert "  .venv/bin/netsuke info 'a b.netsuke'" in capsys.readouterr().out.splitlines()

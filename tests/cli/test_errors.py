@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from netsuke.artifact.contract import Error
 from netsuke.cli import main
+from netsuke.cli.output import require
 
 from .conftest import netsuke
 
@@ -52,12 +54,14 @@ def test_a_checkpoint_is_not_a_file(tmp_path: Path, fails: Fails) -> None:
 
     path = tmp_path / "model.th"
     torch.save({"state_dict": {}}, path)
-    assert "PyTorch checkpoint" in fails("eval", path, "--data", "digits")
+    assert "--model NAME" in fails("eval", path, "--data", "digits")
+    assert "PyTorch checkpoint" in fails("info", path)
 
 
 def test_a_wrong_data_path(linear_digits: Path, fails: Fails) -> None:
     assert "does not exist" in fails("eval", linear_digits, "--data", "cifar10:nowhere")
     assert "cifar10" in fails("eval", linear_digits, "--data", "cifar:nowhere")
+    assert "imagefolder:/some/path" in fails("eval", linear_digits, "--data", "/some/path")
 
 
 def test_data_of_another_shape(linear_digits: Path, fails: Fails, tmp_path: Path) -> None:
@@ -69,6 +73,15 @@ def test_data_of_other_classes(linear_digits: Path, fails: Fails, tmp_path: Path
     (tmp_path / "only").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "only" / "a.png")
     assert "1 classes" in fails("eval", linear_digits, "--data", f"imagefolder:{tmp_path}")
+
+
+def test_an_image_folder_of_another_size(linear_digits: Path, fails: Fails, tmp_path: Path) -> None:
+    for digit in range(10):
+        (tmp_path / str(digit)).mkdir()
+        Image.fromarray(np.zeros((12, 12), np.uint8)).save(tmp_path / str(digit) / "a.png")
+    message = fails("eval", linear_digits, "--data", f"imagefolder:{tmp_path}")
+    assert "1x12x12" in message
+    assert "Preprocess(..., resize=8, crop=8)" in message
 
 
 def test_an_image_folder_with_what_is_no_image(linear_digits: Path, fails: Fails, tmp_path: Path) -> None:
@@ -96,8 +109,19 @@ def test_weights_that_are_missing_or_of_another_model(tmp_path: Path, fails: Fai
     assert not out.exists()
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path, fails: Fails) -> None:
-    assert "no/such" in fails("export", "--model", "resnet20", "--out", tmp_path / "no/such/x.netsuke")
+@pytest.mark.parametrize("command", [["export", "--model", "resnet20"], ["demo"]])
+def test_a_place_that_cannot_be_written(
+    tmp_path: Path, fails: Fails, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object) -> None:
+        pytest.fail("the work began all the same")
+
+    monkeypatch.setattr("netsuke.cli.export.load", work)
+    monkeypatch.setattr("netsuke.cli.demo.run", work)
+    assert "no/such" in fails(*command, "--out", tmp_path / "no/such/x.netsuke")
+    assert "is a folder" in fails(*command, "--out", tmp_path)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    assert "cannot be written" in fails(*command, "--out", tmp_path / "x.netsuke")
 
 
 @pytest.mark.parametrize(
@@ -107,13 +131,20 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, fails: Fails) -> None:
         (["info"], "file"),
         (["info", "x", "--jsn"], "--json"),
         (["eval", "x"], "--data"),
-        (["eval", "x", "--data", "digits", "--threads", "0"], "--threads"),
-        (["eval", "x", "--data", "digits", "--backend", "gpu"], "reference"),
+        (["eval", "x", "--data", "digits", "--threads", "0"], "--threads 0: give a whole number, 1 or more"),
+        (["eval", "x", "--data", "digits", "--limit", "few"], "--limit few: give a whole number, 1 or more"),
+        (["eval", "x", "--data", "digits", "--backend", "gpu"], "--backend gpu: choose engine or reference"),
+        (["bench", "x", "--seconds", "nan"], "--seconds nan: give a number, 0.01 or more"),
         (["bench", "x", "--against", "tensorrt"], "onnxruntime_f32"),
     ],
 )
 def test_a_mistyped_command(fails: Fails, arguments: list[str], says: str) -> None:
     assert says in fails(*arguments)
+
+
+def test_a_missing_package_is_named_with_a_remedy_that_works() -> None:
+    with pytest.raises(Error, match=r"(?s)pip install no_such_package,.*pip install '\.\[train\]'"):
+        require("train", "no_such_package")
 
 
 def test_options_that_do_not_go_together(linear_digits: Path, fails: Fails) -> None:
@@ -134,6 +165,12 @@ def test_no_arguments_is_a_call_for_help() -> None:
     ran = netsuke()
     assert ran.returncode == 0
     assert all(command in ran.stdout for command in ("demo", "models", "export", "eval", "bench", "info"))
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["info", "-h"]])
+def test_a_short_call_for_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert "--help" in capsys.readouterr().out
 
 
 def test_an_interrupt_leaves_no_traceback(

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from netsuke import engine
 from netsuke.cli import main
+from netsuke.cli.info import _input_text
 
 RunJson = Callable[..., dict[str, Any]]
 
@@ -25,6 +26,9 @@ def test_info_of_a_file(binary_digits: Path, run_json: RunJson) -> None:
     assert result["tensors"] == len(load_file(binary_digits))
     assert (result["input"], result["outputs"]) == ([1, 8, 8], [[10]])
     assert (result["binary_weights"], result["float_weights"]) == (16 * 9 * 16, 16 * 9 + 16 + 10 * 36 * 16 + 10)
+    assert result["float_numbers"] == 16 * 9 + 10 * 36 * 16 + 16 + 2 + 1 + 1  # weights, ones, a pair, a 1, a 0
+    assert list(result["parts"]) == ["header", "float32", "bits", "graph"]
+    assert (result["parts"]["bits"], sum(result["parts"].values())) == (16 * 9 * 16 // 8, len(data))
     assert result["macs"] == 64 * 16 * 9 + 36 * 16 * 9 * 16 + 10 * 36 * 16
     assert [layer["bits"] for layer in result["layers"]] == [32, 1, 32]
     assert [layer["output"] for layer in result["layers"]] == [[16, 8, 8], [16, 6, 6], [10, 1, 1]]
@@ -35,6 +39,26 @@ def test_info_for_people_names_every_layer(binary_digits: Path, capsys: pytest.C
     assert main(["info", str(binary_digits)]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("stem", "body", "head", "binary_conv2d", "SHA-256"))
+
+
+def test_info_for_people_says_the_transform_and_the_parts(
+    binary_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(binary_digits)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "input 1x8x8: float32, or uint8 as pixel * scale + shift: scale 1, shift 0" in lines
+    assert any("bits" in line and "288" in line and "eight a byte" in line for line in lines)
+    assert not any("tensors" in line for line in lines)
+
+
+def test_the_transform_in_words() -> None:
+    transform = {
+        "order": "BGR", "resize": 40, "crop": 32, "interpolation": "bicubic", "scale": [0.5, 0.25], "shift": [1 / 3, 0],
+    }  # fmt: skip
+    text = "float32, or uint8 as pixel * scale + shift: scale 0.5 0.25, shift 0.33333 0, BGR"
+    assert _input_text(transform) == f"{text}, resize 40 bicubic, crop 32"
+    assert _input_text(transform | {"resize": 0}) == f"{text}, crop 32"
+    assert _input_text(None) == "float32 only"
 
 
 def test_models_lists_the_registry(run_json: RunJson) -> None:

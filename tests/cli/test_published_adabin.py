@@ -51,4 +51,5 @@ def test_the_race_runs() -> None:
     result = measure(weights=None, threads=1, batch=1, runs=2, seconds=1.0)
     assert set(result["ratio"]) == {"torch_binary", PUBLISHED}
     assert all(entry["runs"] == 2 for entry in result["candidates"].values())
+    assert {entry["weights"] for entry in result["candidates"].values()} == {"random (seed 0)"}
     assert result["machine"]

@@ -19,7 +19,12 @@ from netsuke.cli.models import models
 USER_ERROR = 2
 INTERRUPTED = 130
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.command("demo")(demo)
 app.command("models")(models)
 app.command("export")(export)

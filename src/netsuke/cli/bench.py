@@ -17,17 +17,28 @@ from netsuke.artifact.graph import Graph
 from netsuke.cli.candidates import CANDIDATES, NEED_ONNX, NEED_REGISTRY
 from netsuke.cli.layers import time_layers
 from netsuke.cli.machine import cores_for, cpu_name
+from netsuke.cli.options import count
+from netsuke.cli.options import seconds as at_least
 from netsuke.cli.output import JsonOption, emit, require, show, stderr_console, table
 from netsuke.cli.race import Racer, race
+
+RANDOM = "random (seed 0)"
 
 
 def bench(
     file: Annotated[Path, typer.Argument(help="A .netsuke file.")],
     against: Annotated[str, typer.Option(help=f"Candidates, comma separated: {', '.join(CANDIDATES)}.")] = "",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of every candidate, one core each.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 1,
-    runs: Annotated[int | None, typer.Option(min=1, help="Timed runs of each, instead of --seconds.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Timed seconds of each.")] = 3.0,
+    threads: Annotated[
+        int, typer.Option(parser=count("--threads"), metavar="N", help="Threads of every candidate, one core each.")
+    ] = 1,
+    batch: Annotated[int, typer.Option(parser=count("--batch"), metavar="N", help="Images in a batch.")] = 1,
+    runs: Annotated[
+        int | None,
+        typer.Option(parser=count("--runs"), metavar="N", help="Timed runs of each, instead of --seconds."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(parser=at_least("--seconds", 0.01), metavar="S", help="Timed seconds of each.")
+    ] = 3.0,
     layers: Annotated[bool, typer.Option("--layers", help="Also time every node of the file.")] = False,
     reference: Annotated[
         Path | None, typer.Option(help="The float network as ONNX, for a model not in the zoo.")
@@ -36,7 +47,10 @@ def bench(
     openvino_isa: Annotated[str | None, typer.Option(help="Limit OpenVINO's, as in AVX2, AVX512_CORE_VNNI.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Time a .netsuke file and other engines, interleaved in one run, each a process pinned to the same cores."""
+    """Time a .netsuke file and other engines, interleaved in one run, each a process pinned to the same cores.
+
+    The float networks, and torch_binary, have random weights (seed 0), a --reference its own: only times are compared.
+    """
     names = _names(against)
     graph = artifact.read(file)
     cores = cores_for(threads)
@@ -55,7 +69,9 @@ def bench(
         "isa": facts["netsuke"]["isa"],
         "threads": threads,
         "batch": batch,
-        "candidates": {name: summary(facts[name], taken[name]) for name in taken},
+        "candidates": {
+            name: summary(facts[name], taken[name]) | {"weights": _weights(name, reference)} for name in taken
+        },
         "ratio": ratios(taken),
     }
     if layers:
@@ -92,14 +108,24 @@ def _classes(graph: Graph) -> int | None:
     return artifact.infer(graph)[graph.outputs[0].value].shape[0]
 
 
+def _weights(name: str, reference: Path | None) -> str:
+    """Whose weights a candidate has."""
+    if name == "netsuke":
+        return "the file's"
+    return "the reference's" if name in NEED_ONNX and reference is not None else RANDOM
+
+
 def _onnx(names: list[str], graph: Graph, request: dict[str, Any], reference: Path | None, scratch: Path) -> str | None:
     """The ONNX file of the float network: the one given, or the registry's counterpart. None if nobody asks."""
     if reference is not None and not reference.is_file():
         raise Error(f"there is no ONNX file at {reference}")
-    needs_onnx = any(name in NEED_ONNX for name in names)
-    if any(name in NEED_REGISTRY for name in names) or (needs_onnx and reference is None):
-        _check_registry(graph)
-    if not needs_onnx:
+    from_registry = [name for name in names if name in NEED_REGISTRY]
+    from_onnx = [name for name in names if name in NEED_ONNX]
+    if from_registry:
+        _check_registry(graph, f"leave {', '.join(from_registry)} out")
+    if from_onnx and reference is None:
+        _check_registry(graph, f"give {', '.join(from_onnx)} the float network as --reference FILE.onnx")
+    if not from_onnx:
         return None
     if reference is not None:
         return str(reference)
@@ -112,19 +138,19 @@ def _onnx(names: list[str], graph: Graph, request: dict[str, Any], reference: Pa
     return str(path)
 
 
-def _check_registry(graph: Graph) -> None:
-    """Raises Error unless the file's model is in the registry, with this input."""
+def _check_registry(graph: Graph, remedy: str) -> None:
+    """Raises Error, saying the remedy, unless the file's model is in the registry, with this input."""
     require("train", "torch")
     from netsuke.models import get_model, list_models
 
     if graph.model not in list_models():
         raise Error(
-            f"{graph.model!r}, the file's model, is not in the zoo, so its float counterpart is not known\n"
-            f"give the float network as --reference FILE.onnx, with candidates among {', '.join(NEED_ONNX)}"
+            f"{graph.model!r}, the file's model, is not in the zoo, so its float counterpart is not known\n{remedy}"
         )
     if get_model(graph.model).input != graph.input_shape:
         raise Error(
-            f"the file takes {graph.input_shape} images, the zoo's {graph.model} {get_model(graph.model).input}"
+            f"the file takes {graph.input_shape} images, the zoo's {graph.model} {get_model(graph.model).input}\n"
+            f"{remedy}"
         )
 
 
@@ -146,20 +172,20 @@ def _race(
 
 def _show(result: dict[str, Any]) -> None:
     where = f"{result['threads']} thread(s), {result['machine']}, {result['isa']}"
-    timings = table(
-        f"{result['model']}, batch {result['batch']}, {where}",
-        "", "median ms", "min ms", "runs", "ratio", "precision", "version",
-    )  # fmt: skip
+    timings = table("", "median ms", "min ms", "runs", "ratio", "precision", "version")
     for name, entry in result["candidates"].items():
         ratio = f"{result['ratio'][name]:.2f}x" if name in result["ratio"] else "1"
         timings.add_row(
             name, f"{entry['median_ms']:.3f}", f"{entry['min_ms']:.3f}", str(entry["runs"]), ratio,
             entry["precision"], entry["version"],
         )  # fmt: skip
-    show(timings)
+    show(f"{result['model']}, batch {result['batch']}, {where}", timings)
+    random = [name for name, entry in result["candidates"].items() if entry["weights"] == RANDOM]
+    if random:
+        show(f"{', '.join(random)}: weights {RANDOM}, only the time is of interest")
     if "layers" in result:
-        nodes = table("node by node", "node", "op", "us", "share %", "GMAC/s")
+        nodes = table("node", "op", "us", "share %", "GMAC/s")
         for layer in result["layers"]:
             speed = f"{layer['gmacs']:.1f}" if layer["gmacs"] else ""
             nodes.add_row(layer["name"], layer["op"], f"{layer['us']:.1f}", f"{100 * layer['share']:.1f}", speed)
-        show(nodes)
+        show("node by node", nodes)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netsuke.artifact.contract import Error
+from netsuke.artifact.graph import BinaryConv2d
 from netsuke.cli.output import require
 from netsuke.cli.worker import Prepared
 
@@ -27,10 +28,13 @@ def _images(request: dict[str, Any]) -> np.ndarray:
 
 def netsuke(request: dict[str, Any]) -> Prepared:
     import netsuke
+    from netsuke import artifact
     from netsuke.engine import load
 
     engine, images = load(request["file"], threads=request["threads"], isa=request["isa"]), _images(request)
-    return lambda: engine(images), {"precision": "1-bit", "version": netsuke.__version__, "isa": engine.isa}
+    binary = any(isinstance(node, BinaryConv2d) for node in artifact.read(request["file"]).nodes)
+    precision = "1-bit" if binary else "float32"
+    return lambda: engine(images), {"precision": precision, "version": netsuke.__version__, "isa": engine.isa}
 
 
 def torch_binary(request: dict[str, Any]) -> Prepared:

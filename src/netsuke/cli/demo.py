@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from netsuke.cli.bench import summary
 from netsuke.cli.evaluate import Classifier, accuracy
 from netsuke.cli.machine import cores_for, cpu_name
-from netsuke.cli.output import JsonOption, emit, require, show, stderr_console, table
+from netsuke.cli.options import count
+from netsuke.cli.output import JsonOption, emit, remark, require, show, stderr_console, table
+from netsuke.cli.place import check_place
+from netsuke.cli.program import program
 from netsuke.cli.race import race
 from netsuke.cli.worker import time_runs
 from netsuke.data import Dataset, Preprocess, normalise, open_dataset
@@ -33,11 +37,17 @@ PREPROCESS = Preprocess(mean=(0.5,), std=(0.5,))
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where to write the network.")] = Path("demo.netsuke"),
-    width: Annotated[int, typer.Option(min=1, help="Channels of the network.")] = 128,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the digits; twice as many for the binary one.")] = 5,
+    width: Annotated[int, typer.Option(parser=count("--width"), metavar="N", help="Channels of the network.")] = 128,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            parser=count("--epochs"), metavar="N", help="Passes over the digits; twice as many for the binary one."
+        ),
+    ] = 5,
     json: JsonOption = False,
 ) -> None:
     """Train a small network on handwritten digits, binarize it, export it, run it: one table at the end."""
+    check_place(out)
     require("train", "torch", "sklearn")
     started = time.perf_counter()
     with Progress(
@@ -166,20 +176,22 @@ def _race(
 
 
 def _bar(bars: Progress, name: str) -> Callable[[float], None]:
+    if not bars.console.is_terminal:
+        remark(name)  # instead of a bar
     task = bars.add_task(name, total=1.0)
     return lambda share: bars.update(task, completed=share)
 
 
 def _show(result: dict[str, Any]) -> None:
-    rows = table(
-        f"handwritten digits, {result['n']} held out; one image, one thread, {result['machine']}, {result['isa']}",
-        "", "accuracy %", "bytes", "median ms", "time against netsuke",
-    )  # fmt: skip
+    rows = table("", "accuracy %", "bytes", "median ms", "time against netsuke")
     for name, row in result["rows"].items():
         ratio = f"{result['ratio'][name]:.1f}x" if name in result["ratio"] else "1"
         rows.add_row(name, f"{row['top1']:.1f}", f"{row['bytes']:,}", f"{row['median_ms']:.3f}", ratio)
-    out = result["out"]
+    out, again = shlex.quote(result["out"]), program()
     show(
+        f"handwritten digits, {result['n']} held out; one image, one thread, {result['machine']}, {result['isa']}",
         rows,
-        f"wrote {out} in {result['seconds']:.0f} s. Next: netsuke info {out}, netsuke eval {out} --data digits",
+        f"wrote {out} in {result['seconds']:.0f} s. Next:",
+        f"  {again} info {out}",
+        f"  {again} eval {out} --data digits",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,32 +14,37 @@ from rich.progress import track
 
 from netsuke import artifact
 from netsuke.artifact.contract import Error
+from netsuke.artifact.graph import Graph
 from netsuke.cli.checkpoint import load
+from netsuke.cli.options import choice, count
 from netsuke.cli.output import JsonOption, emit, show, stderr_console
-from netsuke.data import Dataset, Sizing, normalise, open_dataset
+from netsuke.data import Dataset, ImageFolder, Sizing, normalise, open_dataset
 
-
-class Backend(StrEnum):
-    engine = "engine"
-    reference = "reference"
+BACKENDS = ("engine", "reference")
 
 
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .netsuke file, or a PyTorch checkpoint with --model.")],
     data: Annotated[str, typer.Option(help="Data set: cifar10:PATH, mnist:PATH, imagefolder:PATH, digits, ...")],
     model: Annotated[str | None, typer.Option(help="The model that the checkpoint belongs to.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to run with.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only this many images, evenly spaced.")] = None,
+    threads: Annotated[int, typer.Option(parser=count("--threads"), metavar="N", help="Threads to run with.")] = 1,
+    batch: Annotated[int, typer.Option(parser=count("--batch"), metavar="N", help="Images in a batch.")] = 64,
+    limit: Annotated[
+        int | None,
+        typer.Option(parser=count("--limit"), metavar="N", help="Use only this many images, evenly spaced."),
+    ] = None,
     isa: Annotated[str | None, typer.Option(help="Force an instruction set, as in scalar, avx2.")] = None,
-    backend: Annotated[Backend, typer.Option(help="What runs a .netsuke file.")] = Backend.engine,
+    backend: Annotated[
+        str,
+        typer.Option(parser=choice("--backend", *BACKENDS), metavar="|".join(BACKENDS), help="What runs the file."),
+    ] = BACKENDS[0],
     json: JsonOption = False,
 ) -> None:
     """Measure the accuracy of a .netsuke file, or of a PyTorch checkpoint with --model, on labelled images."""
     if model is None:
         network = _from_file(file, threads, isa, backend)
     else:
-        if isa is not None or backend != Backend.engine:
+        if isa is not None or backend != "engine":
             raise Error("--isa and --backend are for .netsuke files; with --model PyTorch runs the checkpoint")
         network = _from_checkpoint(file, model, threads)
     dataset = open_dataset(data, sizing=network.sizing, channels=network.input_shape[0])
@@ -92,7 +96,7 @@ def accuracy(network: Classifier, dataset: Dataset, batch: int = 64, limit: int 
         if images.shape[1:] != tuple(network.input_shape):
             raise Error(
                 f"the network takes {_by(network.input_shape)} images, {dataset.name} has {_by(images.shape[1:])}\n"
-                "use the data set it was trained for"
+                + _remedy(dataset, network.input_shape)
             )
         logits = network.run(images)
         if logits.shape != (len(images), dataset.num_classes):
@@ -106,18 +110,38 @@ def accuracy(network: Classifier, dataset: Dataset, batch: int = 64, limit: int 
     return {"n": count, "top1": 100 * first / count, "top5": 100 * fifth / count}
 
 
+def _remedy(dataset: Dataset, shape: tuple[int, int, int]) -> str:
+    """What to do about images of another shape than the network's (C, H, W)."""
+    _, height, width = shape
+    if not isinstance(dataset, ImageFolder):
+        return "use the data set it was trained for"
+    if height != width:
+        return f"bring the images to {width}x{height} pixels"
+    return f"export it with preprocess=Preprocess(..., resize={height}, crop={height}), or bring the images to its size"
+
+
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _from_file(file: Path, threads: int, isa: str | None, backend: Backend) -> Classifier:
-    graph = artifact.read(file)
+def _read(file: Path) -> Graph:
+    try:
+        return artifact.read(file)
+    except Error as error:
+        if file.suffix == ".netsuke" or not file.is_file():
+            raise
+        first = str(error).splitlines()[0]
+        raise Error(f"{first}\na PyTorch checkpoint needs --model NAME; `netsuke models` lists the names") from None
+
+
+def _from_file(file: Path, threads: int, isa: str | None, backend: str) -> Classifier:
+    graph = _read(file)
     if graph.transform is None:
         raise Error(f"{file} does not say how images become its input: export it with preprocess=Preprocess(...)")
     if len(graph.outputs) != 1 or graph.outputs[0].rank != 2:
         raise Error(f"{file} is not a classifier: eval needs one output of (N, classes)")
-    facts: dict[str, Any] = {"model": graph.model, "backend": backend.value, "isa": None}
-    if backend == Backend.reference:
+    facts: dict[str, Any] = {"model": graph.model, "backend": backend, "isa": None}
+    if backend == "reference":
         if isa is not None:
             raise Error("--isa is for the engine; the reference is plain numpy")
         reference = artifact.Reference(graph)

@@ -9,6 +9,7 @@ import typer
 
 from netsuke.cli.checkpoint import load
 from netsuke.cli.output import JsonOption, emit, remark, show
+from netsuke.cli.place import check_place
 
 
 def export(
@@ -18,6 +19,7 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a model as a .netsuke file, its preprocessing included."""
+    check_place(out)
     network = load(model, weights)
     import torch
 

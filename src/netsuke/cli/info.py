@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,13 @@ from netsuke.artifact.contract import SCHEMA_VERSION
 from netsuke.artifact.graph import BinaryConv2d, Conv2d, Graph, InputTransform
 from netsuke.cli.layers import describe
 from netsuke.cli.output import JsonOption, emit, show, table
+
+PARTS = {
+    "header": "",
+    "float32": "float weights, biases, scales, slopes, thresholds; equal ones once",
+    "bits": "one-bit weights, eight a byte",
+    "graph": "",
+}
 
 
 def info(file: Annotated[Path, typer.Argument(help="A .netsuke file.")], json: JsonOption = False) -> None:
@@ -28,13 +36,14 @@ def collect(file: Path) -> dict[str, Any]:
     """Everything `info` says. Raises Error if the file is not a sound .netsuke file."""
     graph = artifact.read(file)
     data = file.read_bytes()
-    layers = describe(graph)
+    layers, parts = describe(graph), _parts(data)
     binary = sum(node.weight.size for node in graph.nodes if isinstance(node, BinaryConv2d))
     real = sum(node.weight.size + node.bias.size for node in graph.nodes if isinstance(node, Conv2d))
     return {
         "model": graph.model,
         "schema": SCHEMA_VERSION,
         "bytes": len(data),
+        "parts": parts,
         "sha256": hashlib.sha256(data).hexdigest(),
         "nodes": len(graph.nodes),
         "tensors": 3,
@@ -43,10 +52,19 @@ def collect(file: Path) -> dict[str, Any]:
         "outputs": _outputs(graph),
         "binary_weights": binary,
         "float_weights": real,
+        "float_numbers": parts["float32"] // 4,
         "macs": sum(layer["macs"] for layer in layers),
         "isa": _isa(file),
         "layers": layers,
     }
+
+
+def _parts(data: bytes) -> dict[str, int]:
+    """Bytes of a sound file's header (its length included) and tensors; they sum to the file's."""
+    length = 8 + int.from_bytes(data[:8], "little")
+    header = json_format.loads(data[8:length])
+    ranges = {name: header[name]["data_offsets"] for name in ("float32", "bits", "graph")}
+    return {"header": length} | {name: stop - start for name, (start, stop) in ranges.items()}
 
 
 def _transform(transform: InputTransform | None) -> dict[str, Any] | None:
@@ -76,11 +94,22 @@ def _isa(file: Path) -> str | None:
     return engine.load(file).isa if engine.available_isas() else None
 
 
+def _input_text(transform: dict[str, Any] | None) -> str:
+    """What the file does to a pixel, and what its reader should do to an image."""
+    if transform is None:
+        return "float32 only"
+    words = [f"{key} {' '.join(f'{number:.5g}' for number in transform[key])}" for key in ("scale", "shift")]
+    if len(transform["scale"]) > 1:
+        words.append(transform["order"])
+    if transform["resize"]:
+        words.append(f"resize {transform['resize']} {transform['interpolation']}")
+    if transform["crop"]:
+        words.append(f"crop {transform['crop']}")
+    return f"float32, or uint8 as pixel * scale + shift: {', '.join(words)}"
+
+
 def _show(result: dict[str, Any]) -> None:
-    layers = table(
-        f"{result['model']}: {result['bytes']:,} bytes, {result['nodes']} nodes",
-        "node", "op", "output", "kernel", "weights", "bits", "MMAC", "epilogue",
-    )  # fmt: skip
+    layers = table("node", "op", "output", "kernel", "weights", "bits", "MMAC", "epilogue")
     for layer in result["layers"]:
         layers.add_row(
             layer["name"],
@@ -92,16 +121,19 @@ def _show(result: dict[str, Any]) -> None:
             f"{layer['macs'] / 1e6:.3f}" if layer["macs"] else "",
             " ".join(layer["epilogue"]),
         )
-    transform = result["transform"]
-    how = "float32 input only" if transform is None else "uint8 or float32 input, " + ", ".join(
-        f"{key} {value}" for key, value in transform.items() if key not in ("scale", "shift") and value
-    )  # fmt: skip
+    parts = table("part", "bytes", "what")
+    for name, what in PARTS.items():
+        parts.add_row(name, f"{result['parts'][name]:,}", what)
+    parts.add_row("the file", f"{result['bytes']:,}", "")
     show(
+        f"{result['model']}: {result['bytes']:,} bytes, {result['nodes']} nodes",
         layers,
-        f"input {'x'.join(map(str, result['input']))}: {how}",
+        parts,
+        f"input {'x'.join(map(str, result['input']))}: {_input_text(result['transform'])}",
         f"outputs {', '.join('x'.join(map(str, shape)) for shape in result['outputs'])}; "
-        f"{result['binary_weights']:,} one-bit and {result['float_weights']:,} float weights, "
+        f"{result['binary_weights']:,} one-bit and {result['float_weights']:,} float weights and biases, "
+        f"{result['float_numbers']:,} float32 numbers in all, "
         f"{result['macs'] / 1e6:.1f} MMAC",
-        f"format {result['schema']}, {result['tensors']} tensors, SHA-256 {result['sha256']}",
+        f"format {result['schema']}, SHA-256 {result['sha256']}",
         f"runs here on {result['isa'] or 'the numpy reference only: no engine was compiled'}",
     )

@@ -15,7 +15,7 @@ def models(json: JsonOption = False) -> None:
     if json:
         emit({"models": rows})
         return
-    listing = table(f"{len(rows)} models", "name", "input", "task", "paper")
+    listing = table("name", "input", "task", "paper")
     for entry in entries:
         listing.add_row(entry.name, "x".join(map(str, entry.input)), entry.task, entry.paper)
-    show(listing)
+    show(f"{len(rows)} models", listing)

@@ -13,6 +13,9 @@ from rich.table import Table
 
 from netsuke.artifact.contract import Error
 
+UNBROKEN = 10_000  # columns; no table is so wide
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # packages that are installed under another name
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 
 
@@ -23,10 +26,10 @@ def emit(result: dict[str, Any]) -> None:
 
 
 def show(*parts: Table | str) -> None:
-    """Print tables and lines on standard output, at the width of the terminal, or wide where there is none."""
-    console = Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else Console(highlight=False, width=120)
+    """Print tables and lines on standard output: tables at the width of the terminal, if any; lines are not broken."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNBROKEN)
     for part in parts:
-        console.print(part, markup=False) if isinstance(part, str) else console.print(part)
+        print(part, flush=True) if isinstance(part, str) else console.print(part)
     sys.stdout.flush()
 
 
@@ -42,9 +45,9 @@ def stderr_console() -> Console:
     return console
 
 
-def table(title: str, *columns: str) -> Table:
+def table(*columns: str) -> Table:
     """An empty table whose first column is text and whose other columns are numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold")
+    made = Table()
     for position, column in enumerate(columns):
         made.add_column(column, justify="left" if position == 0 else "right")
     return made
@@ -56,4 +59,7 @@ def require(extra: str, *packages: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise Error(f"this needs {package} ({error}): pip install 'netsuke[{extra}]'") from None
+            name = DISTRIBUTIONS.get(package, package)
+            raise Error(
+                f"this needs {name} ({error})\npip install {name}, or in the netsuke folder: pip install '.[{extra}]'"
+            ) from None
