@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,27 @@ def test_an_unknown_kind_lists_the_kinds() -> None:
     with pytest.raises(Error) as caught:
         open_dataset("cifar:somewhere")
     assert all(kind in str(caught.value) for kind in kinds())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("test_batch.bin", "cifar10"),
+        ("test.bin", "cifar100"),
+        ("t10k-images-idx3-ubyte.gz", "mnist"),
+        ("cats", "imagefolder"),
+    ],
+)
+def test_a_path_without_a_kind_gets_one_proposed(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(Error, match=f"write {kind}:{tmp_path}"):
+        open_dataset(str(tmp_path))
+
+
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(Error, match=r"no test\.bin in") as caught:
+        open_dataset(f"cifar100:{tmp_path}")
+    assert str(caught.value).count("test.bin") == 1
 
 
 @pytest.mark.parametrize("kind", [kind for kind in kinds() if kind != "digits"])

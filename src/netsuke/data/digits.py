@@ -20,7 +20,7 @@ def digits(path: str, split: str) -> ArrayDataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise Error("digits comes with scikit-learn, which is not installed: pip install 'netsuke[train]'") from None
+        raise Error("digits comes with scikit-learn, which is not installed: pip install scikit-learn") from None
     source = load_digits()
     order = np.random.RandomState(0).permutation(len(source.target))  # RandomState's stream never changes
     chosen = order[:TEST_IMAGES] if split == "test" else order[TEST_IMAGES:]

@@ -23,4 +23,5 @@ def file_in(kind: str, where: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (where / name).is_file():
             return where / name
-    raise Error(f"{kind}: no {names[0]} in {where}\nlooked for {', '.join(names)}")
+    looked = f"looked for {', '.join(names)}" if len(names) > 1 else f"write {kind}:PATH, with PATH the folder it is in"
+    raise Error(f"{kind}: no {names[0]} in {where}\n{looked}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from netsuke.artifact.contract import Error
@@ -36,6 +37,14 @@ def kinds() -> tuple[str, ...]:
     return (*sorted(ARRAYS), "imagefolder")
 
 
+def _guess(path: str) -> str:
+    """The kind whose files are in the folder `path`, by their names."""
+    for pattern, kind in (("test_batch.bin", "cifar10"), ("test.bin", "cifar100"), ("t10k-images*", "mnist")):
+        if any(Path(path).expanduser().glob(pattern)):
+            return kind
+    return "imagefolder"
+
+
 def open_dataset(spec: str, split: str = "test", sizing: Sizing | None = None, channels: int = 3) -> Dataset:
     """The data set that `spec` names, as in "cifar10:PATH", "mnist:PATH", "imagefolder:PATH", "digits".
 
@@ -43,6 +52,8 @@ def open_dataset(spec: str, split: str = "test", sizing: Sizing | None = None, c
     Raises Error for an unknown kind or split, a missing path, and files that are not what they should be.
     """
     kind, _, path = spec.partition(":")
+    if kind not in kinds() and ("/" in kind or Path(kind).is_dir()):
+        raise Error(f"{spec} is a path without its kind: write {_guess(spec)}:{spec}")
     if kind not in kinds():
         raise Error(f"unknown data set kind {kind!r}: write KIND:PATH, with KIND one of {', '.join(kinds())}")
     if split not in SPLITS:
