@@ -1,6 +1,7 @@
-/* Classifies one image with a .netsuke file, in C.
+/* Classifies one image with a .netsuke file, in C. From the folder of the repository:
  *
- *   cc -O2 -I csrc/include examples/c/classify.c libnetsuke_engine.a -lstdc++ -lpthread -lm -o classify
+ *   make setup
+ *   cc -O2 -I csrc/include examples/c/classify.c build/cp3*64/libnetsuke_engine.a -lstdc++ -lpthread -lm -o classify
  *   ./classify r20.netsuke image.ppm
  *
  * The image is a binary PPM (P6, 8 bits), as `convert image.png -resize '32x32!' image.ppm` writes it, of exactly the
