@@ -1,5 +1,5 @@
-# Four verbs, the same on a laptop and in CI: check, test, bench, and `demo` for a first look.
-# Everything is installed into .venv; nothing outside this folder is touched.
+# The same verbs on a laptop and in CI: check, test, bench; `demo` for a first look.
+# Everything goes into this folder: .venv and build (about 2 GB, most of it PyTorch); nothing outside it is touched.
 
 PYTHON ?= python3
 VENV := .venv

@@ -43,12 +43,13 @@ class PublishedConv2d(nn.Conv2d):
         )
         self.weight = layer.weight
         self.alpha_a, self.beta_a = layer.binary_a.alpha_a, layer.binary_a.beta_a
+        self.k, self.t = torch.tensor([10.0]), torch.tensor([0.1])
 
     def forward(self, x: Tensor) -> Tensor:
-        filters = self.weight
-        center = filters.mean((1, 2, 3), keepdim=True)
-        distance = ((filters - center) ** 2).mean((1, 2, 3), keepdim=True).sqrt()
-        binary = torch.sign((filters - center) / distance) * distance + center
+        filters, size = self.weight, self.weight[0].numel()
+        center = filters.mean((1, 2, 3)).view(-1, 1, 1, 1)
+        distance = torch.sqrt(((filters - center) ** 2).sum((1, 2, 3)) / size).view(-1, 1, 1, 1)
+        binary = SignWithEde.apply((filters - center) / distance, self.k, self.t) * distance + center
         activation = self.alpha_a * (sign_with_estimator((x - self.beta_a) / self.alpha_a) + self.beta_a)
         return F.conv2d(activation, binary, None, self.stride, self.padding)
 
@@ -58,16 +59,29 @@ def sign_with_estimator(u: Tensor) -> Tensor:
 
     The quadratic's pieces are put together by multiplying with 0 and 1, as the released code does.
     """
-    square = u * u
-    quadratic = blend(u < -1, torch.full((), -1.0), square + 2 * u)
-    quadratic = blend(u < 0, quadratic, 2 * u - square)
-    quadratic = blend(u < 1, quadratic, torch.full((), 1.0))
-    return torch.sign(u).detach() - quadratic.detach() + quadratic
+    inner = blend(u < -1, -1, u * u + 2 * u)
+    inner = blend(u < 0, inner, -u * u + 2 * u)
+    inner = blend(u < 1, inner, 1)
+    return torch.sign(u).detach() - inner.detach() + inner
 
 
-def blend(where: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    share = where.to(torch.float32)
-    return inside * share + outside * (1 - share)
+def blend(where: Tensor, inside: Tensor | int, outside: Tensor | int) -> Tensor:
+    """The mask becomes a float twice, as in the released code."""
+    return inside * where.to(torch.float32) + outside * (1 - where.to(torch.float32))
+
+
+class SignWithEde(torch.autograd.Function):
+    """sign(w) with IR-Net's estimator; like the released one it keeps what a backward would need."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, k: Tensor, t: Tensor) -> Tensor:
+        ctx.save_for_backward(w, k, t)
+        return torch.sign(w)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        w, k, t = ctx.saved_tensors
+        return grads[0] * k * t * (1 - torch.tanh(w * t) ** 2), None, None
 
 
 class PublishedMaxout(nn.Module):
@@ -102,7 +116,7 @@ def prepare(request: dict[str, Any]) -> Prepared:
     images = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, np.float32))
 
     def run() -> object:
-        with torch.inference_mode():
+        with torch.no_grad():
             return network(images)
 
     return run, {"precision": "float32", "version": torch.__version__}
