@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import netsuke
 from netsuke import Error, Preprocess
 from netsuke.lowering import lower
+from netsuke.lowering.build import HANDLERS
 from netsuke.nn import BinaryConv2d, BinaryLinear
 
 IMAGES = torch.randn(2, 4, 6, 6)
@@ -77,8 +78,21 @@ REFUSED: dict[str, tuple[Callable[[Tensor], object], str]] = {
     "a constant": (lambda x: torch.ones(3), "does not depend"),
     "whole numbers": (lambda x: x.long(), "whole numbers|int64|to"),
     "weights from the input": (lambda x: F.linear(x.flatten(1), F.relu(x).flatten(1)), "its weight depends"),
+    "divided by the batch size": (lambda x: x / x.size(0), "'div.Tensor'.*batch size"),
+    "times the batch size": (lambda x: x * x.shape[0], "'mul.Tensor'.*batch size"),
+    "divided by all elements": (lambda x: x * (16 / x.numel()), "batch size"),
+    "less the batch size": (lambda x: x - x.shape[0], "batch size"),
+    "clamped by a map": (lambda x: torch.clamp(x, max=F.relu(x)), "'clamp.Tensor'.*depends on the input"),
+    "slopes from the input": (lambda x: F.prelu(x, x.mean((2, 3))[0]), "not supported"),
+    "more than four images": (lambda x: x if x.shape[0] > 4 else -x, "depends on the batch size"),
+    "an even batch": (lambda x: x if x.shape[0] % 2 == 0 else -x, "depends on the batch size"),
+    "a batch of eight": (lambda x: x if x.shape[0] == 8 else -x, "depends on the batch size"),
+    "more than one image": (lambda x: x if x.shape[0] > 1 else 2 * x, "depends on the batch size"),
+    "random numbers": (lambda x: x + torch.rand(1), "random numbers"),
+    "dropout that is always on": (lambda x: F.dropout(x, 0.5), "random numbers"),
+    "mean of everything": (lambda x: x.mean(), r"x.mean\(\(2, 3\)\)"),
     "a fixed batch": (lambda x: x.reshape(len(x), -1), "fixes the batch size"),
-    "a branch on values": (lambda x: x if x.sum() > 0 else -x, "torch.export cannot capture"),
+    "a branch on values": (lambda x: x if x.sum() > 0 else -x, "depends on the values in a tensor"),
 }
 
 
@@ -88,6 +102,29 @@ def test_refused(name: str) -> None:
     with pytest.raises(Error, match=pattern) as caught:
         lower(Apply(function), IMAGES)
     assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_a_branch_on_values_prints_nothing_of_torch(capfd: pytest.CaptureFixture[str]) -> None:
+    message(Apply(lambda x: x if x.sum() > 0 else -x))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_layer_is_named_and_no_line_of_netsuke_itself() -> None:
+    inner = nn.Sequential(nn.ZeroPad2d(1), BinaryConv2d(4, 4, 3))
+    text = message(nn.Sequential(nn.Conv2d(4, 4, 1), inner))
+    assert "'binary_conv2d' of layer '1.1'" in text
+    assert "netsuke/" not in text
+
+
+def test_operands_that_no_handler_foresaw_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise TypeError("two\nlines")
+
+    monkeypatch.setitem(HANDLERS, "aten.relu.default", broken)
+    text = message(Apply(F.relu))
+    assert "'relu'" in text
+    assert "(two)" in text
+    assert "test_errors.py" in text
 
 
 def test_norm_over_what_are_not_the_channels() -> None:

@@ -123,6 +123,11 @@ def test_any_batch_runs_whatever_the_example() -> None:
         assert_close(np.asarray(runner("engine", graph)(images.numpy())), expected)
 
 
+def test_a_module_in_data_parallel_is_taken_out_of_it() -> None:
+    model, images = small(), torch.randn(1, 3, 9, 9)
+    assert artifact.encode(lower(nn.DataParallel(model), images).graph) == artifact.encode(lower(model, images).graph)
+
+
 def test_several_outputs() -> None:
     class Heads(nn.Module):
         def __init__(self) -> None:

@@ -43,3 +43,9 @@ MAX_SHARED = 1 << 22  # by how much the ranges of a tensor may together exceed i
 
 class Error(Exception):
     """An error meant for the user: one or two lines that say what is wrong and what to do."""
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """What `error` says, for use inside an Error: its first line that is not empty, else the name of its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:limit] if lines else type(error).__name__

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from netsuke.artifact.contract import MAX_NAME, Error
+from netsuke.artifact.contract import MAX_NAME, Error, first_line
 from netsuke.artifact.graph import Binarize, Graph, Identity, Node, Output, Step, Store
 from netsuke.lowering.capture import Captured
 
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
+
+
+_PACKAGES = tuple(
+    str(Path(root).resolve()) + os.sep for root in (Path(torch.__file__).parent, Path(__file__).parents[1])
+)
 
 
 @dataclass(frozen=True)
@@ -61,14 +68,26 @@ class Built:
 
 Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
+INSTEAD: dict[str, str] = {
+    "aten.mean.default": ": the mean over height and width is, x.mean((2, 3))",
+    "aten.squeeze.default": ": flatten(1) and squeeze with the dimensions named are",
+    "aten.amax.default": ": max_pool2d over the whole map is",
+    "aten.adaptive_max_pool2d.default": ": max_pool2d with its kernel given is",
+}
+TAKES_SIZES: set[str] = set()  # the operators whose arguments may hold BATCH
 
 
-def handles(*names: str) -> Callable[[Handler], Handler]:
-    """Register a function (builder, *args) -> Map for operators such as "aten.relu.default"."""
+def handles(*names: str, sizes: bool = False) -> Callable[[Handler], Handler]:
+    """Register a function (builder, *args) -> Map for operators such as "aten.relu.default".
+
+    sizes: whether it is told sizes, which may be the batch's. No other handler ever sees BATCH.
+    """
 
     def register(handler: Handler) -> Handler:
         for name in names:
             HANDLERS[name] = handler
+            if sizes:
+                TAKES_SIZES.add(name)
         return handler
 
     return register
@@ -120,9 +139,15 @@ class Builder:
             raise self.refuse("it needs a map of shape (N, C, H, W) that depends on the input")
         return x
 
+    def constant(self, value: Any) -> np.ndarray:
+        """A number or constant tensor as an array."""
+        if not isinstance(value, (Tensor, np.ndarray, int, float)):
+            raise self.refuse("one of its operands depends on the input where a number or a constant is needed")
+        return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
     def per_channel(self, constant: Any, x: Map) -> np.ndarray:
         """A number or constant tensor that broadcasts against x along its channels, as float64 (C,)."""
-        array = np.asarray(to_numpy(constant), np.float64)
+        array = np.asarray(self.constant(constant), np.float64)
         channels = x.size[0]
         if array.size == 1 and array.ndim <= len(x.shape) + 1:
             return np.full(channels, array.reshape(-1)[0])
@@ -143,6 +168,7 @@ class Builder:
     def refuse(self, why: str) -> Error:
         """An Error that names the operator in hand and the line of the user's module."""
         operator_name = str(self.node.target).removeprefix("aten.").removesuffix(".default")
+        operator_name = operator_name.removeprefix("netsuke.")
         return Error(f"cannot export {operator_name!r}{self._where()}: {why}")
 
     # ---------------------------------------------------------------------------------------- the walk
@@ -182,9 +208,15 @@ class Builder:
             return _wide(node.target(*args, **kwargs))  # type: ignore[operator]
         handler = HANDLERS.get(str(node.target))
         if handler is None:
-            raise self.refuse("the operator is not supported. Write this part with supported ones, or leave it outside")
+            instead = INSTEAD.get(str(node.target), "")
+            raise self.refuse(f"the operator is not supported{instead}. docs/operators.md lists what is")
+        if str(node.target) not in TAKES_SIZES and BATCH in torch.utils._pytree.tree_leaves((args, kwargs)):
+            raise self.refuse("one of its operands is a number made from the batch size, which a file cannot hold")
         first = self.values
-        result = handler(self, *args, **kwargs)
+        try:
+            result = handler(self, *args, **kwargs)
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            raise self.refuse(f"it is not supported with these operands ({first_line(error)})") from error
         self._forget_origins(range(first, self.values), result)
         return result
 
@@ -218,14 +250,17 @@ class Builder:
         return self.values - 1
 
     def _where(self) -> str:
-        """The innermost line of the trace that is not torch's own."""
+        """The module that holds the operator, and the innermost line of the trace that is the user's."""
+        stack = self.node.meta.get("nn_module_stack") or {}
+        path = list(stack.values())[-1][0] if stack else ""
+        of = f" of layer {path!r}" if path else ""
         trace = self.node.meta.get("stack_trace") or ""
         lines = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n([^\n]*)', trace)
-        own = [m for m in lines if "/torch/" not in m[0] and not m[0].startswith("torch/")]
+        own = [m for m in lines if not _ours(m[0])]
         if not own:
-            return f" of {self.name()!r}"
+            return of
         file, number, text = own[-1]
-        return f" at {file}:{number} ({text.strip()})"
+        return f"{of} at {file}:{number} ({text.strip()[:80]})"
 
 
 def build(captured: Captured, model: str) -> Built:
@@ -235,9 +270,9 @@ def build(captured: Captured, model: str) -> Built:
     return Builder(captured, model).run()
 
 
-def to_numpy(constant: Any) -> np.ndarray:
-    """A constant tensor or number as a numpy array."""
-    return constant.detach().numpy() if isinstance(constant, Tensor) else np.asarray(constant)
+def _ours(file: str) -> bool:
+    """Whether a line of a trace is torch's or the exporter's own: not the user's, nor a model's of the registry."""
+    return file.startswith((*_PACKAGES, "torch/")) or "<" in file
 
 
 def _wide(value: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import Error, first_line
 from netsuke.lowering import ops
 from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout
 
@@ -21,7 +21,9 @@ def freeze(module: nn.Module) -> nn.Module:
     try:
         frozen = copy.deepcopy(module)
     except Exception as error:  # a user's module may refuse to be copied in any way it likes
-        raise Error(f"{type(module).__name__} cannot be copied ({error}): export works on a copy of it") from error
+        raise Error(
+            f"{type(module).__name__} cannot be copied ({first_line(error)}): export works on a copy of it"
+        ) from error
     frozen = frozen.eval().float().cpu()
     if _kind(frozen) is not None:
         return _leaf(frozen, "")

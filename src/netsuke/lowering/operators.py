@@ -22,7 +22,7 @@ from netsuke.artifact.graph import (
     PadChannels,
     TwoSlope,
 )
-from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped, to_numpy
+from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped
 from netsuke.lowering.freeze import conv_padding
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -48,8 +48,8 @@ def conv2d(
     node = Conv2d(
         b.name(),
         [x.value],
-        weight=to_numpy(weight).transpose(0, 2, 3, 1),
-        bias=np.zeros(len(weight)) if bias is None else to_numpy(bias),
+        weight=b.constant(weight).transpose(0, 2, 3, 1),
+        bias=np.zeros(len(weight)) if bias is None else b.constant(bias),
         stride=_two(stride),
         padding=_sum(own, x.padding),
         dilation=_two(dilation),
@@ -64,14 +64,14 @@ def binary_conv2d(
     stride: Any, padding: Any, dilation: Any, groups: int,
 ) -> Map:  # fmt: skip
     x = b.plain(b.image(x))
-    bits = b.binarize(x, to_numpy(threshold), flip=alpha_a < 0)
+    bits = b.binarize(x, b.constant(threshold), flip=alpha_a < 0)
     node = BinaryConv2d(
         b.name(),
         [bits],
-        weight=to_numpy(sign).transpose(0, 2, 3, 1),
-        alpha_w=to_numpy(alpha_w),
-        beta_w=to_numpy(beta_w),
-        bias=to_numpy(bias),
+        weight=b.constant(sign).transpose(0, 2, 3, 1),
+        alpha_w=b.constant(alpha_w),
+        beta_w=b.constant(beta_w),
+        bias=b.constant(bias),
         alpha_a=alpha_a,
         gamma=gamma,
         stride=_two(stride),
@@ -88,8 +88,8 @@ def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Map:
     x = _flat(b, x)
     if not isinstance(weight, torch.Tensor) or isinstance(bias, Map):
         raise b.refuse("its weight depends on the input")
-    w = to_numpy(weight)
-    offset = np.zeros(len(w)) if bias is None else to_numpy(bias)
+    w = b.constant(weight)
+    offset = np.zeros(len(w)) if bias is None else b.constant(bias)
     if x.features is not None:
         scale, shift = x.features
         w, offset = w * scale, offset + w @ shift
@@ -104,14 +104,14 @@ def binary_linear(
     x = b.plain(_flat(b, x))
     if threshold.numel() > 1 and x.size[1] * x.size[2] > 1:
         raise b.refuse("a threshold for each element of a flattened map is not supported")
-    bits = b.binarize(x, to_numpy(threshold), flip=alpha_a < 0)
+    bits = b.binarize(x, b.constant(threshold), flip=alpha_a < 0)
     node = BinaryConv2d(
         b.name(),
         [bits],
-        weight=_whole_map(to_numpy(sign), x),
-        alpha_w=to_numpy(alpha_w),
-        beta_w=to_numpy(beta_w),
-        bias=to_numpy(bias),
+        weight=_whole_map(b.constant(sign), x),
+        alpha_w=b.constant(alpha_w),
+        beta_w=b.constant(beta_w),
+        bias=b.constant(bias),
         alpha_a=alpha_a,
         gamma=gamma,
     )
@@ -205,7 +205,7 @@ def mean(b: Builder, x: Any, dims: Any, keepdim: bool = False, *, dtype: Any = N
     x = b.plain(b.image(x))
     axes = {d % 4 for d in (dims or range(4))}
     if not axes <= {2, 3}:
-        raise b.refuse("a mean is supported over height and width only")
+        raise b.refuse("a mean is supported over height and width only: x.mean((2, 3))")
     pooled = _average(b, x, (x.size[1] if 2 in axes else 1, x.size[2] if 3 in axes else 1))
     return pooled if keepdim else reshaped(pooled, _result_shape(b))
 
@@ -238,12 +238,12 @@ def _pool_padding(
 def batch_norm(
     b: Builder, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
 ) -> Any:
-    scale = 1 / np.sqrt(to_numpy(variance) + eps)
+    scale = 1 / np.sqrt(b.constant(variance) + eps)
     if weight is not None:
-        scale = scale * to_numpy(weight)
-    shift = -to_numpy(mean) * scale
+        scale = scale * b.constant(weight)
+    shift = -b.constant(mean) * scale
     if bias is not None:
-        shift = shift + to_numpy(bias)
+        shift = shift + b.constant(bias)
     if isinstance(x, Map) and len(x.shape) == 1 and x.size[1] * x.size[2] > 1:
         return _scale_features(b, x, scale, shift), None, None
     x = b.plain(x)
@@ -394,7 +394,7 @@ def pad(b: Builder, x: Any, pads: Any, mode: Any = "constant", value: Any = None
     return replace(x, padding=_sum((top, left, bottom, right), x.padding))
 
 
-@handles("aten.slice.Tensor")
+@handles("aten.slice.Tensor", sizes=True)
 def slice_(b: Builder, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Map:
     """x[:, :, ::s] is a maximum over windows of one pixel."""
     if isinstance(x, Map) and step == 1 and start in (None, 0) and isinstance(end, int) and end >= 1 << 31:
@@ -418,6 +418,7 @@ def slice_(b: Builder, x: Any, dim: int = 0, start: Any = None, end: Any = None,
     "aten.squeeze.dim",
     "aten.squeeze.dims",
     "aten.unsqueeze.default",
+    sizes=True,
 )
 def reshape(b: Builder, x: Any, *_: Any) -> Map:
     if not isinstance(x, Map) or x.padding != NO_PADDING:
