@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import Error, first_line
 from netsuke.artifact.graph import BinaryConv2d
 from netsuke.cli.output import require
 from netsuke.cli.worker import Prepared
@@ -76,7 +76,7 @@ def onnxruntime_f32(request: dict[str, Any]) -> Prepared:
     try:
         session = onnxruntime.InferenceSession(request["onnx"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common public class
-        raise Error(f"ONNX Runtime does not take {request['onnx']}: {_line(error)}") from None
+        raise Error(f"ONNX Runtime does not take {request['onnx']}: {first_line(error)}") from None
     images = {session.get_inputs()[0].name: _images(request)}
     return _tried(lambda: session.run(None, images)), {"precision": "float32", "version": onnxruntime.__version__}
 
@@ -108,7 +108,8 @@ def _openvino(request: dict[str, Any], hint: str, precision: str) -> Prepared:
         model.reshape([request["batch"], *request["input"]])
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise Error(f"OpenVINO does not take {request['onnx']}: {_line(error, -1)}") from None
+        what = str(error).strip().rpartition("\n")[2]  # before it, where in OpenVINO's source that was
+        raise Error(f"OpenVINO does not take {request['onnx']}: {what[:200]}") from None
     inference, images = compiled.create_infer_request(), _images(request)
     return _tried(lambda: inference.infer([images])), {
         "precision": precision,
@@ -122,13 +123,8 @@ def _tried(run: Callable[[], object]) -> Callable[[], object]:
     try:
         run()
     except Exception as error:
-        raise Error(f"it does not run on images of the file's shape: {_line(error)}") from None
+        raise Error(f"it does not run on images of the file's shape: {first_line(error)}") from None
     return run
-
-
-def _line(error: BaseException, which: int = 0) -> str:
-    """One line of the error's text: OpenVINO begins with where in its source it was, and says what in the last."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[which][:200]
 
 
 CANDIDATES: dict[str, Callable[[dict[str, Any]], Prepared]] = {

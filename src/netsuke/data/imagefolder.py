@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import Error, first_line
 from netsuke.data import files
 from netsuke.data.dataset import Dataset
 
@@ -67,7 +67,9 @@ class ImageFolder(Dataset):
                 with Image.open(path) as opened:
                     image = opened.convert("RGB" if self.channels == 3 else "L")
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise Error(f"{path} is not an image that can be read: take it out or mend it\n({_line(error)})") from None
+            raise Error(
+                f"{path} is not an image that can be read: take it out or mend it\n({first_line(error)})"
+            ) from None
         if self.resize:
             image = self._resized(image)
         if self.crop:
@@ -90,7 +92,3 @@ class ImageFolder(Dataset):
 
 def _size(image: np.ndarray) -> str:
     return f"{image.shape[2]}x{image.shape[1]}"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
