@@ -28,9 +28,26 @@ import sys
 sys.modules["torch"] = None
 import netsuke
 try:
-    netsuke.{name}
+    netsuke.{name}()
 except netsuke.Error as error:
     print(error)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'netsuke[train]'" in ran.stdout
+    assert "pip install torch" in ran.stdout
+    assert "pip install '.[train]'" in ran.stdout
+
+
+def test_without_torch_the_module_can_be_looked_into() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+import pydoc
+import netsuke
+from netsuke import *
+from netsuke import export
+assert hasattr(netsuke, "binarize")
+assert not hasattr(netsuke, "nonsense")
+assert callable(load)
+assert "Preprocess" in pydoc.render_doc(netsuke)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -37,9 +37,23 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise Error(f"netsuke.{name} needs PyTorch: pip install 'netsuke[train]'") from None
+        return _without_torch(name)
     value = globals()[name] = getattr(home, name)
     return value
+
+
+def _without_torch(name: str) -> Any:
+    """What stands for a function that needs PyTorch: it can be imported and looked at, and says so when called."""
+
+    def missing(*_: Any, **__: Any) -> Any:
+        raise Error(
+            f"netsuke.{name} needs PyTorch: install it (pip install torch), "
+            "or from netsuke's own folder: pip install '.[train]'"
+        )
+
+    missing.__name__ = missing.__qualname__ = name
+    missing.__doc__ = "Needs PyTorch, which is not installed here: raises netsuke.Error."
+    return missing
 
 
 def __dir__() -> list[str]:

@@ -78,11 +78,17 @@ def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 100_000])
-def test_a_number_of_threads_that_makes_no_sense(threads: int) -> None:
+@pytest.mark.parametrize("threads", [0, -1, 100_000, 1.5, None, True])
+def test_a_number_of_threads_that_makes_no_sense(threads: Any) -> None:
     with pytest.raises(Error, match="threads") as caught:
         netsuke.load(FILE, threads=threads)
     assert len(str(caught.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("path", [3, None, ["a.netsuke"]])
+def test_something_that_is_no_path(path: Any) -> None:
+    with pytest.raises(Error, match="takes the path"):
+        netsuke.load(path)
 
 
 def test_more_threads_than_rows() -> None:

@@ -203,6 +203,34 @@ def test_preprocess_of_the_wrong_kind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("path", [None, IMAGES, 3])
+def test_a_path_that_is_none(path: object) -> None:
+    with pytest.raises(Error, match="path is where"):
+        netsuke.export(nn.Conv2d(4, 4, 1), IMAGES, path)  # type: ignore[arg-type]
+
+
+def test_path_and_example_in_the_wrong_order() -> None:
+    with pytest.raises(Error, match=r"export\(module, example_input, path\)"):
+        netsuke.export(nn.Conv2d(4, 4, 1), "a.netsuke", IMAGES)  # type: ignore[arg-type]
+
+
+def test_a_rewritten_student_keeps_the_lines_of_its_forward() -> None:
+    class Rewritten(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.body, self.head = nn.Conv2d(4, 16, 1), nn.Conv2d(16, 16, 1), nn.Conv2d(16, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.body(F.relu(self.stem(x)))
+            return self.head(x.tanh())  # named too
+
+    student = netsuke.binarize(Rewritten(), calibration=IMAGES)
+    assert student.netsuke_report.relus
+    text = message(student)
+    assert "test_errors.py" in text
+    assert "self.head(x.tanh())" in text
+
+
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(Error, match="missing"):
         netsuke.export(nn.Conv2d(4, 4, 1), IMAGES, tmp_path / "missing" / "a.netsuke")

@@ -331,6 +331,12 @@ def test_errors() -> None:
     refused("calibration", model, calibration="images")
     refused("fails on the calibration batch", model, calibration=torch.zeros(1, 5, 8, 8))
     refused("finite", model, calibration=torch.full((1, 3, 32, 32), float("nan")))
+    refused("calibration=images", model, images())
+    refused("must be a torch Tensor", model, calibration=images().numpy())
+    refused("must be a torch Tensor", model, calibration=[images()])
+    assert report(netsuke.binarize(model, "AdaBin", images())).method == "adabin"
+    wrapped = netsuke.binarize(nn.DataParallel(model), calibration=images())
+    assert set(binary_layers(wrapped)) == set(binary_layers(netsuke.binarize(model, calibration=images())))
     refused("torch.nn.Module", len, calibration=images())
     refused("Close to it: ", model, calibration=images(), skip=["33"])
     refused("nothing in Sequential can be binarized", nn.Sequential(nn.Conv2d(3, 3, 3)), calibration=images())

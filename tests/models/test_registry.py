@@ -120,3 +120,9 @@ def test_nonsense_names_are_refused(name: object) -> None:
 def test_num_classes_is_checked(classes: object) -> None:
     with pytest.raises(netsuke.Error, match="num_classes"):
         netsuke.create_model("resnet20", num_classes=classes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("argument", "pattern"), [("pretrained", "load_weights"), ("centre", "num_classes, center")])
+def test_unknown_arguments_are_refused(argument: str, pattern: str) -> None:
+    with pytest.raises(netsuke.Error, match=pattern):
+        netsuke.create_model("adabin_resnet20", **{argument: True})

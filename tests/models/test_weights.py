@@ -78,6 +78,7 @@ def test_missing_unknown_and_misshaped_tensors_are_named(tmp_path: Path) -> None
     state["linear.bias"] = torch.zeros(7)
     torch.save(state, tmp_path / "w.pt")
     message = refused(tmp_path / "w.pt")
+    assert len(message.replace(str(tmp_path), "")) < 200
     assert "conv1.weight" in message
     assert "surprise" in message
     assert "linear.bias is (7,) in the file and (10,) in the model" in message
@@ -85,7 +86,22 @@ def test_missing_unknown_and_misshaped_tensors_are_named(tmp_path: Path) -> None
 
 def test_long_lists_are_cut_short(tmp_path: Path) -> None:
     torch.save(netsuke.create_model("resnet20").state_dict(), tmp_path / "w.pt")
-    assert "more" in refused(tmp_path / "w.pt")
+    message = refused(tmp_path / "w.pt")
+    assert "more" in message
+    assert len(message.replace(str(tmp_path), "")) < 200
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".netsuke"])
+def test_an_exported_file_is_no_checkpoint(tmp_path: Path, suffix: str) -> None:
+    path = netsuke.export(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 4, 4), tmp_path / f"a{suffix}")
+    assert "exported netsuke file" in refused(path)
+
+
+def test_nothing_of_torch_own_text_is_repeated(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"\x89PNG\r\n" * 9)
+    message = refused(tmp_path / "w.pt")
+    assert "torch.load" not in message
+    assert "no checkpoint" in message
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:

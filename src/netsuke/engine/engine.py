@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> 
     Raises:
         Error: the file is missing, damaged or no netsuke file; the machine lacks the instruction set.
     """
+    if not isinstance(path, (str, os.PathLike, bytes)):
+        raise Error(f"load takes the path of a .netsuke file, or its bytes, not a {type(path).__name__}")
     if isinstance(path, bytes):
         return Engine(path, threads=threads, isa=isa)
     data = read_bytes(path)
@@ -63,6 +66,10 @@ class Engine:
                 f"the compiled engine cannot be imported ({_reason}).\n"
                 "Reinstall netsuke where a C++ compiler is, or run the file with netsuke.artifact.Reference."
             )
+        if isinstance(threads, bool) or not isinstance(threads, int):
+            raise Error(f"threads is {threads!r}: give a whole number from 1 to 256.")
+        if isa is not None and not isinstance(isa, str):
+            raise Error(f"isa is {isa!r}: give a name, such as 'scalar', or None.")
         self._data = data
         self._model = _native.Model(data, isa or "", threads)
         self.model: str = self._model.model

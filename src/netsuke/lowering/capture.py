@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -36,15 +38,19 @@ def capture(module: nn.Module, example: Tensor) -> Captured:
         raise Error(f"export takes a torch.nn.Module, not a {type(module).__name__}")
     if not isinstance(example, Tensor) or example.dim() != 4 or 0 in example.shape:
         what = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
-        raise Error(f"example_input must be one batch of images (N, C, H, W), but it is {what}")
+        hint = ". The order is export(module, example_input, path)" if isinstance(example, (str, os.PathLike)) else ""
+        raise Error(f"example_input must be one batch of images (N, C, H, W), but it is {what}{hint}")
     module = unwrapped(module)
     frozen = freeze(module)
+    if isinstance(frozen, fx.GraphModule):
+        # Node by node, since only the nodes know the lines of the forward that was rewritten.
+        frozen.forward = types.MethodType(lambda self, x: fx.Interpreter(self).run(x), frozen)
     # A batch of one would be taken for a constant.
     batch = example.detach().cpu().float()[:1].repeat(2, 1, 1, 1)
     name = type(module).__name__
     _run(frozen, batch, name)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _quiet(), fx.traceback.preserve_node_meta():
             program = torch.export.export(frozen, (batch,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             # An empty table decomposes nothing, and makes the graph functional: no operator writes into its input.
             captured = program.run_decompositions({}).module(check_guards=False)

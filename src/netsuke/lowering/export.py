@@ -63,6 +63,11 @@ def export(
     """
     if not isinstance(model, str) or not model:
         raise Error("model is the name to write into the file: give a string that is not empty")
+    if not isinstance(path, (str, os.PathLike)):
+        raise Error(
+            f"path is where the file is written: give a string or a Path, not a {type(path).__name__}. "
+            "The order is export(module, example_input, path)"
+        )
     target = Path(path)
     artifact.save(lower(module, example_input, preprocess, model).graph, target)
     return target

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import Error, first_line
 from netsuke.methods.adabin import ADABIN
 from netsuke.methods.method import Method
 from netsuke.methods.relus import make_two_sided
 from netsuke.methods.report import BinarizedLayer, BinarizeReport
 from netsuke.nn import BinaryConv2d, BinaryLinear
+from netsuke.nn.parallel import unwrapped
 
 METHODS: dict[str, Method] = {method.name: method for method in [ADABIN]}
 
@@ -33,26 +34,41 @@ def binarize(
 ) -> nn.Module:
     """A copy of `model` whose convolutions and linear layers hold one bit a weight and read one bit an activation.
 
-    model: any module; it is left alone. method: a name in METHODS, or a Method. calibration: a batch of typical inputs
-    (N, C, H, W), or a tuple with all arguments of the forward; thresholds and scales start from it, layer by layer in
-    running order, so that later layers see what earlier binarized ones make of it. skip: names of layers, or of blocks
-    that hold them, or a function (name, layer) -> bool. keep_first, keep_last: the first and last of the layers, in
-    running order, stay float.
+    model: any module; it is left alone. method: a name in METHODS, in any case, or a Method. calibration: a batch of
+    typical inputs (N, C, H, W), or a tuple with all arguments of the forward; thresholds and scales start from it,
+    layer by layer in running order, so that later layers see what earlier binarized ones make of it. skip: names of
+    layers, or of blocks that hold them, or a function (name, layer) -> bool. keep_first, keep_last: the first and last
+    of the layers, in running order, stay float.
 
     Returns an ordinary trainable module: surviving parameters keep their names, added ones sit under the replaced
-    layer's name. `result.netsuke_report` (a BinarizeReport) says what changed, what did not, and why.
+    layer's name. Where functional ReLUs were replaced it is a torch.fx.GraphModule, which keeps the model's parameters
+    and forward and none of its other methods. `result.netsuke_report` (a BinarizeReport) says what changed, what did
+    not, and why.
+
+    Train it as any module. Before each epoch call netsuke.nn.progressive(result, epoch / epochs), which sharpens the
+    estimators. Before the first, call netsuke.export once: so you learn at once whether it can be exported. To reload a
+    state_dict, binarize the same model again, with the same arguments, and load it into the result.
+
     Raises netsuke.Error where the model fails on the batch, a name to skip does not exist, or nothing can be binarized.
     """
     chosen_method = _method(method)
     if not isinstance(model, nn.Module):
         raise Error(f"binarize takes a torch.nn.Module, not a {type(model).__name__}")
+    model = unwrapped(model)
     inputs = calibration if isinstance(calibration, tuple) else (calibration,)
+    if calibration is not None and not isinstance(calibration, (Tensor, tuple)):
+        raise Error(
+            f"calibration is a {type(calibration).__name__}: it must be a torch Tensor, a batch of typical inputs "
+            "(N, C, H, W)"
+        )
     if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].numel() == 0:
         raise Error("binarize needs calibration=images, a batch of typical inputs: thresholds start from the data")
     try:
         student = copy.deepcopy(model).eval()
     except Exception as error:  # a user's module may refuse to be copied in any way it likes
-        raise Error(f"{type(model).__name__} cannot be copied ({error}): binarize works on a copy of it") from error
+        raise Error(
+            f"{type(model).__name__} cannot be copied ({first_line(error)}): binarize works on a copy of it"
+        ) from error
     report = BinarizeReport(chosen_method.name)
     with torch.no_grad():
         order, runs = _running_order(student, inputs)
@@ -71,10 +87,13 @@ def binarize(
 def _method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
-        close = difflib.get_close_matches(str(method), METHODS, n=3, cutoff=0.0)
-        raise Error(f"no method is named {method!r}: use one of {', '.join(close)}")
-    return METHODS[method]
+    if not isinstance(method, str):
+        hint = ". Pass the batch by name: calibration=images" if isinstance(method, (Tensor, tuple, list)) else ""
+        raise Error(f"method is the name of a method, such as 'adabin', not a {type(method).__name__}{hint}")
+    if method.lower() not in METHODS:
+        close = difflib.get_close_matches(method.lower(), METHODS, n=3, cutoff=0.0)
+        raise Error(f"no method is named {method[:40]!r}: use one of {', '.join(close)}")
+    return METHODS[method.lower()]
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -95,8 +114,7 @@ def _running_order(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[str]
     try:
         model(*inputs)
     except Exception as error:
-        line = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise Error(f"{type(model).__name__} fails on the calibration batch: {line}") from error
+        raise Error(f"{type(model).__name__} fails on the calibration batch: {first_line(error)}") from error
     finally:
         for handle in handles:
             handle.remove()

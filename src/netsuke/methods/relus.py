@@ -11,6 +11,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
+from netsuke.artifact.contract import first_line
 from netsuke.methods.report import BinarizeReport
 
 # What a value may pass through on its way to a binarized layer. Sizes are read, not passed on.
@@ -28,6 +29,8 @@ _RELU_METHODS = {"relu", "relu_"}
 
 
 class _Tracer(fx.Tracer):
+    record_stack_traces = True  # so that an exporter can still name the user's lines
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m).__module__.startswith("netsuke.nn") or super().is_leaf_module(m, module_qualified_name)
 
@@ -93,8 +96,7 @@ def _trace(model: nn.Module, report: BinarizeReport | None = None) -> fx.Graph |
         return _Tracer().trace(model)
     except Exception as error:  # a forward may do anything to a proxy
         if report is not None:
-            line = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-            report.relus_kept.append(("all ReLUs", f"torch.fx cannot trace the model: {line}"))
+            report.relus_kept.append(("all ReLUs", f"torch.fx cannot trace the model: {first_line(error, 160)}"))
         return None
 
 

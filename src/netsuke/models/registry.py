@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,12 +84,19 @@ def create_model(name: str, num_classes: int | None = None, seed: int = 0, **kwa
     """A new model of the registry, in training mode, with random weights of `seed`.
 
     The weights are the same on every call, and the global random state is left alone. num_classes: the dataset's own
-    when not given. Raises netsuke.Error for an unknown name.
+    when not given. Raises netsuke.Error for an unknown name or argument.
     """
     entry = get_model(name)
     classes = entry.num_classes if num_classes is None else num_classes
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise Error(f"num_classes is {num_classes!r}: give a whole number of at least 1")
+    known = inspect.signature(entry.build).parameters
+    for argument in kwargs:
+        if argument not in known:
+            why = "there are no weights to download: load a checkpoint with netsuke.models.load_weights(model, path)"
+            if argument not in ("pretrained", "weights"):
+                why = f"it takes {', '.join(['seed', *known])}"
+            raise Error(f"{name} takes no argument {argument!r}; {why}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return entry.build(num_classes=classes, **kwargs)

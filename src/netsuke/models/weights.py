@@ -13,9 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import Error, first_line
 
-SHOWN = 4  # names in an error message
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError
+)  # fmt: skip
+SHOWN = 1  # names in an error message
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
@@ -41,11 +44,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     if missing:
         problems.append(f"it lacks {_some(missing)}")
     if unknown:
-        problems.append(f"it holds {_some(unknown)}, which the model lacks")
+        problems.append(f"the model has no {_some(unknown)}")
     if shapes:
         problems.append(_some(shapes))
     if problems:
-        raise Error(f"{path} does not fit this {type(model).__name__}: {'; '.join(problems)}. Is it another model's?")
+        raise Error(f"{path} does not fit this {type(model).__name__}: {'; '.join(problems)}")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise Error(f"{path} is damaged: {name} holds values that are not finite")
@@ -58,23 +61,34 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def _is_netsuke(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(64)[8:].startswith(b'{"__metadata__":{"netsuke')
+    except OSError:
+        return False  # reading it in earnest will say why
+
+
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise Error(f"there is no checkpoint at {path}: check the path")
+    if _is_netsuke(path):
+        raise Error(f"{path} is an exported netsuke file, not a checkpoint: give the weights it was exported from")
     try:
         if path.suffix == ".safetensors":
             loaded: Any = load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise Error(f"{path} is no readable safetensors file: {_line(error)}") from None
-    except pickle.UnpicklingError as error:
-        # torch says so for damaged files and for files that hold code alike.
+    except SafetensorError:
+        raise Error(f"{path} is no safetensors file, or a damaged one: check it") from None
+    except OSError as error:
+        raise Error(f"{path} cannot be read: {first_line(error)}") from None
+    except _UNREADABLE:
+        # torch says the same of damaged files and of files that hold code.
         raise Error(
-            f"{path} is no checkpoint of plain tensors (it is damaged, or holds more): {_line(error)}"
+            f"{path} is no checkpoint of plain tensors: it is damaged, of another kind, or holds more than tensors. "
+            "Save model.state_dict() with torch.save"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, OSError) as error:
-        raise Error(f"{path} is no readable checkpoint: {_line(error)}") from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -90,7 +104,3 @@ def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tenso
     if all(k.startswith(prefix) for k in tensors):
         return {k.removeprefix(prefix): v for k, v in tensors.items()}
     return dict(tensors)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:160]
