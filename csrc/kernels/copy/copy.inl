@@ -8,17 +8,19 @@ using netsuke::CopySource;
 void copy(const CopyArgs& x, int unit, const Scratch& scratch) {
   const Share share = share_of(x.units, unit, 1);
   const int width = (x.epilogue.channels + L - 1) / L * L;
-  int covered = 0;
-  for (int s = 0; s < x.source_count; ++s) covered += x.sources[s].channels;
+  // What a block writes past its end, the next one overwrites: sources lie side by side, zeros come before and after.
+  const CopySource& last = x.sources[x.source_count - 1];
+  const int begin = x.sources[0].at, end = last.at + last.channels;
   for (int i = 0; i < share.count; ++i) {
     float* out = scratch.tile + static_cast<int64_t>(i) * width;
-    if (covered < width) zero_bytes(reinterpret_cast<uint8_t*>(out), width * 4);
+    zero_blocks(reinterpret_cast<uint8_t*>(out), begin * int64_t{4});
     for (int s = 0; s < x.source_count; ++s) {
       const CopySource& from = x.sources[s];
-      copy_bytes(reinterpret_cast<uint8_t*>(out + from.at),
-                 reinterpret_cast<const uint8_t*>(from.map + (share.pixel + i) * from.map_stride),
-                 from.channels * int64_t{4});
+      copy_blocks(reinterpret_cast<uint8_t*>(out + from.at),
+                  reinterpret_cast<const uint8_t*>(from.map + (share.pixel + i) * from.map_stride),
+                  from.channels * int64_t{4});
     }
+    zero_blocks(reinterpret_cast<uint8_t*>(out + end), (width - end) * int64_t{4});
   }
   run_epilogue(x.epilogue, Tile{scratch.tile, width, share.pixel, share.count, 0, width});
 }

@@ -8,9 +8,10 @@ void pool(const PoolArgs& x, int unit, const Scratch& scratch) {
   const Window& w = x.window;
   const Share share = share_of(x.units, unit, 1);
   const int width = (x.epilogue.channels + L - 1) / L * L;
+  int row = share.pixel / w.out_w, column = share.pixel % w.out_w;
   for (int i = 0; i < share.count; ++i) {
-    const int y = (share.pixel + i) / w.out_w * w.stride_h - w.pad_top;
-    const int px = (share.pixel + i) % w.out_w * w.stride_w - w.pad_left;
+    const int y = row * w.stride_h - w.pad_top, px = column * w.stride_w - w.pad_left;
+    if (++column == w.out_w) column = 0, ++row;
     int y0, y1, x0, x1;
     inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
     inside_taps(px, w.in_w, w.kernel_w, w.dilation_w, x0, x1);

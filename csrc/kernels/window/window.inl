@@ -32,6 +32,10 @@ inline void zero_blocks(uint8_t* to, int64_t n) {
   for (int64_t b = 0; b < n; b += 16) __builtin_memcpy(to + b, zeros, 16);
 }
 
+inline void copy_blocks(uint8_t* to, const uint8_t* from, int64_t n) {
+  for (int64_t b = 0; b < n; b += 16) __builtin_memcpy(to + b, from + b, 16);
+}
+
 inline void zero_bytes(uint8_t* to, int64_t n) { __builtin_memset(to, 0, static_cast<size_t>(n)); }
 
 // First and one past the last tap of `kernel` taps that lie inside [0, extent), the first of them at `origin`.
@@ -99,7 +103,7 @@ struct WideRow {
   int64_t bytes;
   template <bool counting>
   int copy(uint8_t* to, const uint8_t* from) const {
-    for (int64_t b = 0; b < bytes; b += 16) __builtin_memcpy(to + b, from + b, 16);
+    copy_blocks(to, from, bytes);
     return counting ? count_ones(from, bytes) : 0;
   }
 };
