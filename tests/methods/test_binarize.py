@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import cifar
 import netsuke
 from netsuke import Error
+from netsuke.lowering import lower
 from netsuke.methods import METHODS, BinarizeReport
 from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout
 
@@ -269,7 +270,7 @@ def test_functional_and_shared_relus_are_rewritten() -> None:
     assert sum(isinstance(m, Maxout) for m in student.modules()) == 4
     assert set(model.state_dict()) <= set(student.state_dict())
     assert all(0.05 < share < 0.95 for share in shares_of_ones(student, images()).values())
-    netsuke.lowering.lower(student, images(1))
+    lower(student, images(1))
 
 
 def test_a_rewritten_student_computes_the_model_with_two_slopes_of_a_relu() -> None:
@@ -284,20 +285,39 @@ def test_a_rewritten_student_computes_the_model_with_two_slopes_of_a_relu() -> N
     torch.testing.assert_close(student(batch), model(batch))
 
 
-def test_a_forward_that_depends_on_training_is_not_rewritten() -> None:
-    class Noisy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem, self.conv, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 4, 1)
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 4, 1)
 
+
+def test_functional_dropout_that_follows_training_becomes_a_module() -> None:
+    class Dropped(Noisy):
         def forward(self, x: Tensor) -> Tensor:
-            x = F.dropout(F.relu(self.stem(x)), 0.5, self.training)
-            return self.head(self.conv(x))
+            return self.head(self.conv(F.dropout(F.relu(self.stem(x)), 0.25, self.training)))
 
-    student = netsuke.binarize(Noisy(), calibration=images())
-    assert isinstance(student, Noisy)
+    model = Dropped().eval()
+    student = netsuke.binarize(model, calibration=images())
+    assert report(student).relus == ["maxout1"]
+    (dropout,) = (m for m in student.modules() if isinstance(m, nn.Dropout))
+    assert (dropout.p, dropout.training) == (0.25, False)
+    batch = images(1)
+    assert torch.equal(student(batch), student(batch))
+    student.train()
+    assert not torch.equal(student(batch), student(batch))
+    lower(student, batch)
+
+
+def test_a_forward_that_depends_on_training_is_not_rewritten() -> None:
+    class Branched(Noisy):
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.stem(x)) * (2 if self.training else 1)
+            return self.head(self.conv(F.relu(x)))
+
+    student = netsuke.binarize(Branched(), calibration=images())
+    assert isinstance(student, Branched)
     assert not report(student).relus
-    assert "training mode" in report(student).relus_kept[0][1]
+    assert any("training mode" in why for _, why in report(student).relus_kept)
     assert set(binary_layers(student)) == {"conv"}
 
 

@@ -25,6 +25,7 @@ _THROUGH_FUNCTIONS = {
 }  # fmt: skip
 _THROUGH_METHODS = {"flatten", "view", "reshape", "contiguous", "clone", "mean"}
 _RELU_FUNCTIONS = {F.relu, F.relu_, torch.relu, torch.relu_}
+_DROPOUTS: dict[Any, Callable[[float], nn.Module]] = {F.dropout: nn.Dropout, F.dropout2d: nn.Dropout2d}
 _RELU_METHODS = {"relu", "relu_"}
 
 
@@ -46,7 +47,8 @@ def make_two_sided(
 
     ReLU modules that run once are replaced in place. Functional ones, and modules that run at several places, need
     the forward rewritten: the result is then a torch.fx.GraphModule with the same parameters, where torch.fx can trace
-    the model and its forward does not depend on the training mode. Returns the model.
+    the model and its forward does not depend on the training mode, except by F.dropout(x, p, self.training).
+    Returns the model.
     """
     graph = _trace(model, report)
     if graph is None:
@@ -70,7 +72,7 @@ def make_two_sided(
         return model
     ShapeProp(fx.GraphModule(model, graph)).propagate(*inputs)
     rewrite = [n for n in chosen if n.op != "call_module" or runs[id(modules[n.target])] > 1]
-    if rewrite and not _same_in_training(model, graph):
+    if rewrite and not _follows_training(model, graph):
         why = "its module's forward depends on the training mode, so it cannot be rewritten: use an nn.ReLU of its own"
         report.relus_kept += [(_label(node), why) for node in rewrite]
         chosen, rewrite = [node for node in chosen if node not in rewrite], []
@@ -145,11 +147,30 @@ def _ends(node: fx.Node, modules: dict[str, nn.Module]) -> list[fx.Node]:
     return ends
 
 
-def _same_in_training(model: nn.Module, graph: fx.Graph) -> bool:
+def _follows_training(model: nn.Module, graph: fx.Graph) -> bool:
+    """Whether `graph`, traced in one mode, holds in both. A functional dropout told of the mode becomes a module."""
     training = model.training
     other = _trace(model.train(not training))
     model.train(training)
-    return other is not None and str(other) == str(graph)
+    if other is None or len(other.nodes) != len(graph.nodes):
+        return False
+    told = []
+    for node, twin in zip(graph.nodes, other.nodes, strict=True):
+        # torch hands these on with every argument but the input by name.
+        modes = (node.kwargs.get("training"), twin.kwargs.get("training"))
+        if node.target in _DROPOUTS and node.target is twin.target and modes == (training, not training):
+            twin.kwargs = {**twin.kwargs, "training": training}
+            told.append(node)
+    if str(other) != str(graph):  # what still differs shows in the text
+        return False
+    for number, node in enumerate(told, 1):
+        name = f"netsuke_dropout{number}"
+        model.add_module(name, _DROPOUTS[node.target](float(node.kwargs["p"])))
+        with graph.inserting_after(node):
+            call = graph.create_node("call_module", name, (node.args[0],))
+        node.replace_all_uses_with(call)
+        graph.erase_node(node)
+    return True
 
 
 def _label(node: fx.Node) -> str:
