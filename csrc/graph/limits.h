@@ -19,6 +19,7 @@ constexpr int64_t MAX_CHANNELS = 1 << 16;
 constexpr int64_t MAX_EXTENT = 1 << 14;
 constexpr int64_t MAX_KERNEL = 255;
 constexpr int64_t MAX_WINDOW = 1 << 22;
+constexpr int64_t MAX_INT8_WINDOW = 1 << 16;
 constexpr int64_t MAX_ELEMENTS = 1 << 24;
 constexpr int64_t MAX_TOTAL_ELEMENTS = 1 << 26;
 constexpr int64_t MAX_MACS = int64_t{1} << 38;

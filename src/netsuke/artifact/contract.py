@@ -33,6 +33,7 @@ MAX_CHANNELS = 1 << 16
 MAX_EXTENT = 1 << 14  # height or width of a value
 MAX_KERNEL = 255  # kernel, stride, dilation, each padding
 MAX_WINDOW = 1 << 22  # kernel height x kernel width x input channels of a group: exact in a float32
+MAX_INT8_WINDOW = 1 << 16  # the same of an int8 convolution: its sums stay below 2^31
 MAX_ELEMENTS = 1 << 24  # of one value, its channels rounded up to 16
 MAX_TOTAL_ELEMENTS = 1 << 26  # of all values and outputs together, counted likewise
 MAX_MACS = 1 << 38  # multiply-accumulates and epilogue steps of one image

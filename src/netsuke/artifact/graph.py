@@ -1,9 +1,9 @@
 """The graph of a compressed network: what a `.netsuke` file holds, as plain data with numpy arrays.
 
 A graph is a list of nodes in running order. A node *produces* one float32 map, channel by channel, and then runs
-its `epilogue` over it: steps in order, on the value y. `Store` and `Binarize` do not change y, they write it out as
-a new value. Values are numbered: 0 is the normalised input; each `Store` and `Binarize`, in order, makes the next
-number. A value is either float32 or bits, has a shape (C, H, W), and every node reads only values made before it.
+its `epilogue` over it: steps in order, on the value y. `Store`, `Binarize` and `Quantize` do not change y, they write
+it out as a new value. Values are numbered: 0 is the normalised input; each writing step, in order, makes the next
+number. A value is float32, bits or uint8, has a shape (C, H, W), and every node reads only values made before it.
 
 The meaning of every operator is defined in docs/format.md and by `artifact/reference.py`.
 """
@@ -58,13 +58,22 @@ class Binarize:
 
 
 @dataclass
+class Quantize:
+    """q = round(clip(fma(y, multiplier, zero), 0, 255)), a uint8 value that stands for (q - zero) / multiplier."""
+
+    multiplier: float
+    zero: int
+    out: int
+
+
+@dataclass
 class Store:
     """Write y as a float32 value."""
 
     out: int
 
 
-Step = Affine | Add | TwoSlope | Clamp | Binarize | Store
+Step = Affine | Add | TwoSlope | Clamp | Binarize | Quantize | Store
 
 
 # ------------------------------------------------------------------------------------------- nodes
@@ -104,6 +113,24 @@ class BinaryConv2d(Node):
     bias: np.ndarray = field(kw_only=True)
     alpha_a: float = field(kw_only=True)
     gamma: float = field(kw_only=True)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass
+class Int8Conv2d(Node):
+    """Convolution of 8-bit numbers. Its input is a uint8 value q, which stands for activation_scale * (q - zero).
+
+    weight: int8 (O, kh, kw, C / groups), -127 to 127, standing for weight_scale * weight. weight_scale, bias: float32 (O,).
+    """
+
+    weight: np.ndarray = field(kw_only=True)
+    weight_scale: np.ndarray = field(kw_only=True)
+    bias: np.ndarray = field(kw_only=True)
+    activation_scale: float = field(kw_only=True)
+    zero: int = field(kw_only=True)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
