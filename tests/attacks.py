@@ -26,7 +26,7 @@ EDGES: dict[str, Callable[[], bytes]] = {}
 
 def base() -> Parts:
     """The file that the attacks change. Nodes: 0 conv2d, 1 binary_conv2d, 2 max_pool, 3 average_pool, 4 concat,
-    5 pad_channels, 6 identity; value 2 and 4 are bits."""
+    5 pad_channels, 6 identity, 7 identity, 8 int8_conv2d; values 2 and 4 are bits, 10 is uint8."""
     return take_apart(artifact.encode(graphs.every_operator()))
 
 
@@ -434,13 +434,14 @@ def range_of_no_floats_where_some_are_needed(root: Any) -> None:
 
 @graph_attack("does not lie inside its tensor")
 def range_of_bits_beyond_the_tensor(root: Any) -> None:
-    root["nodes"][1]["weight"][0] = 1
+    root["nodes"][1]["weight"][0] += len(base().bits)
 
 
 @attack("past the end of its weight")
 def bit_set_past_the_end_of_a_weight(parts: Parts) -> bytes:
     assert 6 * 3 * 2 * 3 % 8  # the weight's last byte has bits to spare
-    return replace(parts, bits=parts.bits[:-1] + bytes([parts.bits[-1] | 0x80])).file()
+    last = sum(json.loads(parts.text)["nodes"][1]["weight"]) - 1
+    return replace(parts, bits=parts.bits[:last] + bytes([parts.bits[last] | 0x80]) + parts.bits[last + 1 :]).file()
 
 
 @attack("shared for more than")
@@ -524,7 +525,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 10
+    root["outputs"][0]["value"] = 12
 
 
 @graph_attack("2 or 4")
@@ -660,6 +661,172 @@ def activation_scale_of_minus_zero(parts: Parts) -> bytes:
     return replace(parts, floats=bytes(floats)).file()
 
 
+# ----------------------------------------------------------------------------------------------- 8 bits
+@attack("-127 to 127")
+def int8_weight_of_minus_128(parts: Parts) -> bytes:
+    place = json.loads(parts.text)["nodes"][8]["weight"][0]
+    return replace(parts, bits=parts.bits[:place] + b"\x80" + parts.bits[place + 1 :]).file()
+
+
+@graph_attack("as uint8")
+def int8_node_that_reads_floats(root: Any) -> None:
+    root["nodes"][8]["inputs"] = [3]
+
+
+@graph_attack("as uint8")
+def int8_node_that_reads_bits(root: Any) -> None:
+    root["nodes"][8]["inputs"] = [4]
+
+
+@graph_attack("as float32")
+def float_node_that_reads_uint8(root: Any) -> None:
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 12}]))
+
+
+@graph_attack("as bits")
+def binary_node_that_reads_uint8(root: Any) -> None:
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 12}]})
+
+
+@graph_attack("as float32")
+def addition_of_uint8(root: Any) -> None:
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 12}])
+    root["nodes"].append(copy)
+
+
+@graph_attack("as float32")
+def output_of_uint8(root: Any) -> None:
+    root["outputs"][0]["value"] = 10
+
+
+@graph_attack("made before it")
+def int8_node_that_reads_its_own_value(root: Any) -> None:
+    root["nodes"][8]["epilogue"] = [{"multiplier": [0, 1], "op": "quantize", "out": 11, "zero": 0}]
+    root["nodes"][8]["inputs"] = [11]
+    root["outputs"] = root["outputs"][:2]
+
+
+@graph_attack("one input")
+def int8_node_with_two_inputs(root: Any) -> None:
+    root["nodes"][8]["inputs"] = [10, 10]
+
+
+@graph_attack("`zero` is 0 to 255")
+def int8_zero_of_256(root: Any) -> None:
+    root["nodes"][8]["zero"] = 256
+
+
+@graph_attack("`zero` is 0 to 255")
+def int8_zero_that_is_a_range(root: Any) -> None:
+    root["nodes"][8]["zero"] = [0, 1]
+
+
+@graph_attack("has the keys")
+def int8_node_without_a_zero(root: Any) -> None:
+    del root["nodes"][8]["zero"]
+
+
+@graph_attack("has the keys")
+def int8_node_with_a_weight_offset(root: Any) -> None:
+    root["nodes"][8]["weight_offset"] = [0, 0]
+
+
+@graph_attack("has the keys")
+def float_node_with_a_zero(root: Any) -> None:
+    root["nodes"][0]["zero"] = 0
+
+
+@graph_attack("does not lie inside its tensor")
+def int8_weight_counted_in_bits(root: Any) -> None:
+    weight = root["nodes"][8]["weight"]
+    weight[1] = -(-weight[1] // 8)
+
+
+@graph_attack("does not lie inside its tensor")
+def int8_weight_beyond_the_tensor(root: Any) -> None:
+    root["nodes"][8]["weight"][0] += 1
+
+
+@graph_attack("does not lie inside its tensor")
+def int8_weight_scale_for_the_whole_layer(root: Any) -> None:
+    root["nodes"][8]["weight_scale"][1] = 1
+
+
+@graph_attack("does not lie inside its tensor")
+def int8_activation_of_two_numbers(root: Any) -> None:
+    root["nodes"][8]["activation"][1] = 2
+
+
+@graph_attack("not divisible")
+def int8_groups_that_do_not_divide_the_channels(root: Any) -> None:
+    root["nodes"][8]["groups"] = 4
+
+
+@graph_attack("`zero` is 0 to 255")
+def quantize_to_a_zero_of_256(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["zero"] = 256
+
+
+@graph_attack("does not lie inside its tensor")
+def quantize_multiplier_beyond_the_tensor(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["multiplier"] = [len(base().floats) // 4, 1]
+
+
+@graph_attack("does not lie inside its tensor")
+def quantize_multiplier_for_each_channel(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["multiplier"] = [0, 6]
+
+
+@graph_attack("does not lie inside its tensor")
+def quantize_multiplier_of_no_floats(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["multiplier"] = [0, 0]
+
+
+@graph_attack("has the keys")
+def quantize_without_a_zero(root: Any) -> None:
+    del root["nodes"][7]["epilogue"][0]["zero"]
+
+
+@graph_attack("has the keys")
+def quantize_with_a_threshold(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["threshold"] = [0, 1]
+
+
+@graph_attack("the next one is")
+def quantize_that_skips_a_value(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["out"] = 11
+
+
+@attack("more than 65536 taps")
+def int8_window_of_two_taps_too_many(parts: Parts) -> bytes:
+    return _int8_window(parts, depth=(1 << 15) + 1, kernel=[2, 1])
+
+
+@attack("more than 65536 taps")
+def int8_window_whose_sums_exceed_31_bits(parts: Parts) -> bytes:
+    return _int8_window(parts, depth=8200, kernel=[3, 3])
+
+
+def _int8_window(parts: Parts, depth: int, kernel: list[int]) -> bytes:
+    """One 8-bit convolution, over a map of its kernel's size: a sum of 127 * 255 as often as it has taps."""
+    root = json.loads(parts.text)
+    taps = kernel[0] * kernel[1] * depth
+    root["input"] = {"shape": [depth, *kernel]}
+    root["nodes"] = [
+        _identity(epilogue=[{"multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 255}]),
+        _int8_node(root, channels=1, groups=1, kernel=kernel, weight=[0, taps], zero=0),
+    ]
+    root["outputs"] = [{"rank": 4, "value": 2}]
+    return with_text(replace(parts, floats=bytes(4) + _ones(1), bits=b"\x7f" * taps), dump(root))
+
+
+def _int8_node(root: Any, **fields: Any) -> dict[str, Any]:
+    """An 8-bit convolution of value 1 that stores value 2; its floats are the second and later of the tensor."""
+    plain = {"activation": [1, 1], "bias": [0, 0], "inputs": [1], "padding": [0] * 4, "stride": [1, 1]}
+    scale = {"weight_scale": [1, fields["channels"]]}
+    return {**root["nodes"][8], **plain, **scale, "epilogue": [{"op": "store", "out": 2}], **fields}
+
+
 # ----------------------------------------------------------------------------------------------- much from little
 def _identity(**fields: Any) -> dict[str, Any]:
     return {"epilogue": [{"op": "add", "value": 0}], "inputs": [0], "name": "", "op": "identity", **fields}
@@ -755,6 +922,18 @@ def packed_weights_much_larger_than_the_file(parts: Parts) -> bytes:
     return with_text(replace(parts, floats=_ones(1 << 13), bits=bytes(1 << 13)), dump(root))
 
 
+@attack("packed weights")
+def packed_int8_weights_much_larger_than_the_file(parts: Parts) -> bytes:
+    # One channel a group: one byte of weight fills a word of 4 for each of 16 output channels.
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [4096, 4, 4]}
+    node = _int8_node(root, channels=4096, groups=4096, kernel=[4, 4], weight=[0, 1 << 16])
+    first = _identity(epilogue=[{"multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 0}])
+    root["nodes"] = [first, *({**node, "epilogue": [{"op": "store", "out": 2 + n}]} for n in range(60))]
+    root["outputs"] = [{"rank": 4, "value": 2}]
+    return with_text(replace(parts, floats=_ones(1 << 13), bits=bytes(1 << 16)), dump(root))
+
+
 # ----------------------------------------------------------------------------------------------- still allowed
 @edge
 def unchanged(root: Any) -> None:
@@ -789,7 +968,7 @@ def sixty_four_outputs(root: Any) -> None:
 @edge
 def concat_of_64(root: Any) -> None:
     root["nodes"][4]["inputs"] = [5] * 64
-    for node in root["nodes"][5:]:
+    for node in root["nodes"][5:7]:
         node["epilogue"] = [step for step in node["epilogue"] if step["op"] in ("store", "add")]
 
 
@@ -797,7 +976,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 10}],
+            "epilogue": [{"op": "store", "out": 12}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -812,7 +991,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 10}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 12}]
 
 
 @edge
@@ -848,6 +1027,37 @@ def almost_all_the_memory_that_a_file_may_ask_for(parts: Parts) -> bytes:
     root["nodes"] = [copy, pool, wide, *root["nodes"][1:]]
     root["outputs"] = [{"rank": 4, "value": 1}]
     return with_text(replace(parts, floats=_ones(1 << 13), bits=bytes(1 << 13)), dump(root))
+
+
+@edge_file
+def the_largest_int8_window(parts: Parts) -> bytes:
+    """127 * 255 * 65,536 is just below 2^31."""
+    return _int8_window(parts, depth=1 << 16, kernel=[1, 1])
+
+
+@edge
+def zero_points_of_255(root: Any) -> None:
+    root["nodes"][7]["epilogue"][0]["zero"] = root["nodes"][8]["zero"] = 255
+
+
+@edge
+def int8_window_of_padding_only(root: Any) -> None:
+    """Every tap holds the zero point: sums of 0."""
+    root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 12}]
+
+
+@edge
+def quantize_and_convolution_of_different_zero_points(root: Any) -> None:
+    root["nodes"][8]["zero"] = 0
+
+
+@edge_file
+def int8_weights_of_a_binary_convolution_and_of_bytes_shared(parts: Parts) -> bytes:
+    """One range of the bits tensor read as signs by one node and as 8-bit weights by another."""
+    root = json.loads(parts.text)
+    root["nodes"][8]["weight"][0] = 0
+    return with_text(parts, dump(root))
 
 
 @edge_file

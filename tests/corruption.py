@@ -155,6 +155,12 @@ def _swap(rng: random.Random, data: bytes) -> Case:
     return f"blocks of {length} at {first} and {second} swapped", bytes(damaged)
 
 
+def _minus_128(rng: random.Random, data: bytes) -> Case:
+    """The one byte that is no 8-bit weight; among bits it is as good as another."""
+    place = rng.randrange(len(data))
+    return f"byte {place} is -128", data[:place] + b"\x80" + data[place + 1 :]
+
+
 _RAW: list[Callable[[random.Random, bytes], Case]] = [
     _truncate,
     _flip,
@@ -420,7 +426,7 @@ def _float_length(rng: random.Random, parts: Parts) -> Case:
 
 
 def _bits_data(rng: random.Random, parts: Parts) -> Case:
-    action = rng.choice([_flip, _overwrite, _swap, _insert, _delete])
+    action = rng.choice([_flip, _overwrite, _swap, _insert, _delete, _minus_128])
     name, data = action(rng, parts.bits)
     return f"bits: {name}", replace(parts, bits=data).file()
 

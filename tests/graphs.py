@@ -19,10 +19,12 @@ from netsuke.artifact.graph import (
     Graph,
     Identity,
     InputTransform,
+    Int8Conv2d,
     MaxPool,
     Node,
     Output,
     PadChannels,
+    Quantize,
     Step,
     Store,
     TwoSlope,
@@ -70,6 +72,24 @@ def signs(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.choice(np.array([-1, 1], np.int8), shape)
 
 
+ZEROS = (0, 255, 128, 1, 77)  # zero points: both ends, and some between
+
+
+def int8_weights(rng: np.random.Generator, style: str, *shape: int) -> np.ndarray:
+    """int8, -127 to 127. wild: mostly the two ends, so that sums grow as large as they can."""
+    numbers = rng.integers(-127, 128, shape)
+    ends = rng.choice([-127, 127, 127, 127], shape)
+    return (
+        np.where(rng.random(shape) < 0.9, ends, numbers).astype(np.int8) if style == "wild" else numbers.astype(np.int8)
+    )
+
+
+def multiplier(rng: np.random.Generator, style: str) -> float:
+    """Of a quantize step. grid: products end in 1/2, and are rounded to even; wild: any float32."""
+    numbers = {"normal": rng.uniform(10, 100), "grid": rng.choice([2.0, 6.0, -2.0]), "wild": floats(rng, "wild", 1)[0]}
+    return float(np.float32(numbers[style]))
+
+
 def images(rng: np.random.Generator, style: str, batch: int, shape: Shape) -> np.ndarray:
     """A float32 batch (N, C, H, W)."""
     return floats(rng, style, batch, *shape)
@@ -109,6 +129,24 @@ def binary_conv2d(
     return BinaryConv2d(**{**node, **fields})
 
 
+def int8_conv2d(
+    rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any
+) -> Int8Conv2d:
+    """An 8-bit convolution of value 1 that stores value 2. `fields` as in `conv2d`."""
+    style, groups = fields.pop("style", "normal"), fields.get("groups", 1)
+    node = {
+        "name": "int8",
+        "inputs": [1],
+        "epilogue": [Store(2)],
+        "weight": int8_weights(rng, style, outputs, *kernel, depth // groups),
+        "weight_scale": floats(rng, style, outputs),
+        "bias": floats(rng, style, outputs),
+        "activation_scale": float(floats(rng, style, 1)[0]),
+        "zero": int(rng.choice(ZEROS)),
+    }
+    return Int8Conv2d(**{**node, **fields})
+
+
 def float_graph(shape: Shape, node: Node) -> Graph:
     """A graph of one node over value 0 that stores value 1."""
     return Graph("one_node", shape, [node], [Output(1, 4)])
@@ -118,6 +156,12 @@ def bits_graph(shape: Shape, node: Node) -> Graph:
     """The input's signs as value 1, and node 1 over them, which stores value 2."""
     sign = Identity("sign", [0], [Binarize(np.zeros(1, np.float32), False, 1)])
     return Graph("one_binary_node", shape, [sign, node], [Output(2, 4)])
+
+
+def uint8_graph(shape: Shape, node: Node, step: Quantize | None = None) -> Graph:
+    """The input quantized as value 1, and node 1 over it, which stores value 2."""
+    quantize = Identity("quantize", [0], [step or Quantize(40.0, 120, 1)])
+    return Graph("one_int8_node", shape, [quantize, node], [Output(2, 4)])
 
 
 def residual_network(seed: int = 0, widths: tuple[int, ...] = (16, 32, 64), blocks: int = 3, size: int = 32) -> Graph:
@@ -205,8 +249,24 @@ def every_operator(seed: int = 0) -> Graph:
         Concat("join", [5, 6, 5], [Store(7)]),
         PadChannels("widen", [7], [Store(8)], before=1, after=2),
         Identity("last", [8], [Add(8), Store(9)]),
+        Identity("quantize", [3], [Quantize(25.0, 100, 10)]),
+        int8_conv2d(
+            rng,
+            6,
+            4,
+            (2, 3),
+            name="int8",
+            inputs=[10],
+            groups=2,
+            padding=(1, 0, 0, 2),
+            stride=(1, 2),
+            weight_scale=np.abs(c(4)) / 100,
+            activation_scale=0.04,
+            zero=100,
+            epilogue=[TwoSlope(c(4), c(4)), Store(11)],
+        ),
     ]
-    return Graph("every operator", (3, 10, 9), nodes, [Output(9, 2), Output(3, 4)], transform)
+    return Graph("every operator", (3, 10, 9), nodes, [Output(9, 2), Output(3, 4), Output(11, 4)], transform)
 
 
 # ----------------------------------------------------------------------------------------------- strategies
@@ -265,6 +325,16 @@ def binary_convolutions(draw: st.DrawFn, channels: int = 150, size: int = 9, who
     if draw(st.booleans()):
         node.beta_w = np.zeros_like(node.beta_w)
     return bits_graph(shape, node)
+
+
+@st.composite
+def int8_convolutions(draw: st.DrawFn, channels: int = 70, size: int = 9, whole_map: bool = False) -> Graph:
+    """A graph whose node 1 is one 8-bit convolution. whole_map: its kernel is the map, as a linear layer's."""
+    shape, fields = draw(_single(channels, size, whole_map))
+    rng, style = draw(seeds()), fields["style"]
+    node = int8_conv2d(rng, shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
+    node.zero = draw(st.sampled_from(ZEROS))
+    return uint8_graph(shape, node, Quantize(multiplier(rng, style), draw(st.sampled_from(ZEROS)), 1))
 
 
 @st.composite
@@ -335,8 +405,10 @@ class _Growth:
     def node(self, position: int) -> Node:
         operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
         operators += ["binary_conv2d"] * 5 if self.ids("bits") else []
+        operators += ["int8_conv2d"] * 5 if self.ids("uint8") else []
         operator = self.draw(st.sampled_from(operators))
-        source = self.draw(st.sampled_from(self.ids("bits" if operator == "binary_conv2d" else "float32")))
+        kind = {"binary_conv2d": "bits", "int8_conv2d": "uint8"}.get(operator, "float32")
+        source = self.draw(st.sampled_from(self.ids(kind)))
         common = {"name": f"{operator} {position}", "inputs": [source]}
         node, shape = getattr(self, f"make_{operator}")(common, self.values[source][1])
         node.epilogue = self.epilogue(shape)
@@ -350,6 +422,10 @@ class _Growth:
         if self.draw(st.booleans()):
             common["beta_w"] = None
         return self._convolution(binary_conv2d, common, shape)
+
+    def make_int8_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        common["zero"] = self.draw(st.sampled_from(ZEROS))
+        return self._convolution(int8_conv2d, common, shape)
 
     def _convolution(self, build: Any, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         window = self.draw(windows(*shape[1:], largest=3))
@@ -392,10 +468,10 @@ class _Growth:
     # ------------------------------------------------------------------------------------------- epilogue
     def epilogue(self, shape: Shape) -> list[Step]:
         addable = [index for index in self.ids("float32") if self.values[index][1] == shape]
-        kinds = ["affine", "two_slope", "clamp", "store", "binarize"] + (["add", "add"] if addable else [])
+        kinds = ["affine", "two_slope", "clamp", "store", "binarize", "quantize"] + (["add", "add"] if addable else [])
         drawn = self.draw(st.lists(st.sampled_from(kinds), max_size=4))
-        endings = [["binarize"], ["store"], ["store", "binarize"]]
-        if not {"binarize", "store"} & set(drawn) or self.draw(st.booleans()):
+        endings = [["binarize"], ["store"], ["store", "binarize"], ["quantize"], ["store", "quantize"]]
+        if not {"binarize", "store", "quantize"} & set(drawn) or self.draw(st.booleans()):
             drawn += self.draw(st.sampled_from(endings))
         return [self.step(kind, shape, addable) for kind in drawn]
 
@@ -409,8 +485,11 @@ class _Growth:
             return TwoSlope(self.floats(channels), self.floats(channels))
         if kind == "clamp":
             return Clamp(self.floats(channels), self.floats(channels))
-        self.values.append(("float32" if kind == "store" else "bits", shape))
+        self.values.append(({"store": "float32", "binarize": "bits", "quantize": "uint8"}[kind], shape))
         if kind == "store":
             return Store(len(self.values) - 1)
+        if kind == "quantize":
+            zero = self.draw(st.sampled_from(ZEROS))
+            return Quantize(multiplier(self.rng, self.style), zero, len(self.values) - 1)
         threshold = self.floats(self.draw(st.sampled_from([1, channels])))
         return Binarize(threshold, self.draw(st.booleans()), len(self.values) - 1)

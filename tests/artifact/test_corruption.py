@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 import corruption
 import graphs
 from netsuke.artifact import Error, decode, encode
 
 FILE = encode(graphs.residual_network())
+SMALL = encode(graphs.every_operator())
 
 
 def refusal(data: bytes) -> str | None:
@@ -30,10 +33,11 @@ def test_the_same_seed_gives_the_same_files() -> None:
     assert once == twice
 
 
-def test_corruptions_behind_the_checksum() -> None:
+@pytest.mark.parametrize("file", [FILE, SMALL], ids=["residual", "every operator"])
+def test_corruptions_behind_the_checksum(file: bytes) -> None:
     """Refused, or a network that a writer could have written: it survives a round trip."""
     accepted = 0
-    for name, data in corruption.redigested_corruptions(FILE, 400):
+    for name, data in corruption.redigested_corruptions(file, 400):
         message = refusal(data)
         if message is None:
             accepted += 1

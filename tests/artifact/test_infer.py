@@ -28,6 +28,8 @@ def test_values_of_every_operator() -> None:
         Value("float32", (18, 3, 4)),
         Value("float32", (21, 3, 4)),
         Value("float32", (21, 3, 4)),
+        Value("uint8", (6, 5, 9)),
+        Value("float32", (4, 5, 5)),
     ]
 
 
@@ -35,7 +37,7 @@ def test_values_of_every_operator() -> None:
 def test_values_are_what_the_reference_makes(graph: Graph) -> None:
     images = graphs.images(np.random.default_rng(0), "normal", 2, graph.input_shape)
     made = Reference(graph).trace(images)
-    types = {np.dtype(np.float32): "float32", np.dtype(np.int8): "bits"}
+    types = {np.dtype(np.float32): "float32", np.dtype(np.int8): "bits", np.dtype(np.uint8): "uint8"}
     found = [Value(types[made[index].dtype], made[index].shape[1:]) for index in range(len(made))]
     assert found == infer(graph)
 
@@ -80,6 +82,24 @@ CHANGES: dict[str, tuple[str, Callable[[Graph], Any]]] = {
     "alpha_a of 0": ("alpha_a", lambda g: setattr(g.nodes[1], "alpha_a", 0.0)),
     "alpha_a that float32 rounds to 0": ("alpha_a", lambda g: setattr(g.nodes[1], "alpha_a", 1e-60)),
     "gamma beyond float32": ("gamma", lambda g: setattr(g.nodes[1], "gamma", 1e60)),
+    "8-bit weight of -128": ("-127 to 127", lambda g: g.nodes[8].weight.fill(-128)),
+    "8-bit weight of uint8": (
+        "-127 to 127",
+        lambda g: setattr(g.nodes[8], "weight", np.zeros_like(g.nodes[8].weight, np.uint8)),
+    ),
+    "8-bit weights without a scale each": (
+        "weight_scale",
+        lambda g: setattr(g.nodes[8], "weight_scale", np.ones(1, "f4")),
+    ),
+    "activation_scale of infinity": ("activation_scale", lambda g: setattr(g.nodes[8], "activation_scale", np.inf)),
+    "zero of -1": ("`zero`", lambda g: setattr(g.nodes[8], "zero", -1)),
+    "zero of 1.0": ("`zero`", lambda g: setattr(g.nodes[8], "zero", 1.0)),
+    "multiplier beyond float32": ("multiplier", lambda g: setattr(g.nodes[7].epilogue[0], "multiplier", 1e60)),
+    "multiplier that is an array": (
+        "multiplier",
+        lambda g: setattr(g.nodes[7].epilogue[0], "multiplier", np.ones(6, "f4")),
+    ),
+    "quantize to 256": ("`zero`", lambda g: setattr(g.nodes[7].epilogue[0], "zero", 256)),
     "threshold of another length": (
         "threshold",
         lambda g: g.nodes[0].epilogue.insert(0, Binarize(np.ones(2, "f4"), False, 1)),
@@ -90,7 +110,7 @@ CHANGES: dict[str, tuple[str, Callable[[Graph], Any]]] = {
         lambda g: g.nodes[1].epilogue.insert(0, Affine(np.ones((6, 1), "f4"), np.ones(6, "f4"))),
     ),
     "a step that is a node": ("not a step", lambda g: g.nodes[6].epilogue.insert(0, g.nodes[0])),
-    "an operator of no format": ("not an operator", lambda g: g.nodes.append(Node("strange", [9], [Store(10)]))),
+    "an operator of no format": ("not an operator", lambda g: g.nodes.append(Node("strange", [9], [Store(12)]))),
     "a name with a quote": ("printable ASCII", lambda g: setattr(conv(g), "name", 'a"b')),
     "a name that is no string": ("its name", lambda g: setattr(conv(g), "name", None)),
     "a model of 201 characters": ("model", lambda g: setattr(g, "model", "x" * 201)),

@@ -24,10 +24,12 @@ from netsuke.artifact.graph import (
     Conv2d,
     Identity,
     InputTransform,
+    Int8Conv2d,
     MaxPool,
     Node,
     Output,
     PadChannels,
+    Quantize,
     Step,
     Store,
     TwoSlope,
@@ -46,6 +48,11 @@ def run_one(node: Node, x: np.ndarray) -> np.ndarray:
 def run_binary(node: BinaryConv2d, s: np.ndarray) -> np.ndarray:
     """What a binary node over the signs `s` stores as value 2."""
     return Reference(graphs.bits_graph(s.shape[1:], node)).run_node(1, {1: s})[2]
+
+
+def run_int8(node: Int8Conv2d, q: np.ndarray) -> np.ndarray:
+    """What an 8-bit node over the codes `q` stores as value 2."""
+    return Reference(graphs.uint8_graph(q.shape[1:], node)).run_node(1, {1: q})[2]
 
 
 def padded(x: np.ndarray, node: Any, fill: float = 0.0) -> Any:
@@ -179,6 +186,82 @@ def test_a_linear_layer_is_a_convolution_over_the_whole_map(graph: Graph) -> Non
     np.testing.assert_array_equal(run_binary(node, s)[:, :, 0, 0], expected)
 
 
+def codes(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """uint8, both ends often."""
+    return np.where(rng.random(shape) < 0.3, rng.choice([0, 255], shape), rng.integers(0, 256, shape)).astype(np.uint8)
+
+
+def torch_int8_sums(node: Int8Conv2d, q: np.ndarray) -> np.ndarray:
+    """S by unfolding in int64: codes padded with the zero point, less the zero point, times weights."""
+    outputs, height, width, depth = node.weight.shape
+    top, left, bottom, right = node.padding
+    image = functional.pad(torch.from_numpy(q.astype(np.int64)), (left, right, top, bottom), value=node.zero)
+    # (N, C, kernel rows, W padded, H of the result), then the columns likewise: (N, C, kh, H, kw, W) at last
+    image = image.unfold(2, node.dilation[0] * (height - 1) + 1, node.stride[0])[..., :: node.dilation[0]]
+    image = image.unfold(3, node.dilation[1] * (width - 1) + 1, node.stride[1])[..., :: node.dilation[1]]
+    grouped = image.reshape(len(q), node.groups, depth, *image.shape[2:]) - node.zero  # (N, g, c, H, W, kh, kw)
+    weight = torch.from_numpy(node.weight.astype(np.int64))
+    weight = weight.reshape(node.groups, outputs // node.groups, height, width, depth)
+    sums = torch.einsum("ngchwyx,goyxc->ngohw", grouped, weight)
+    return sums.reshape(len(q), outputs, *sums.shape[-2:]).numpy()
+
+
+@given(graphs.int8_convolutions(channels=30))
+def test_int8_conv2d_against_torch_int64(graph: Graph) -> None:
+    """Bit for bit: the integers by torch, then one scale rounded once and one multiply-add rounded once."""
+    rng = np.random.default_rng(0)
+    node = graph.nodes[1]
+    node.weight_scale, node.bias = (graphs.floats(rng, "normal", len(node.weight)) for _ in range(2))
+    node.activation_scale = float(graphs.floats(rng, "normal", 1)[0])
+    q = codes(rng, 2, *graph.input_shape)
+    found, sums = run_int8(node, q), torch_int8_sums(node, q)
+    assert found.dtype == np.float32
+    assert found.shape == sums.shape
+    places = rng.integers(0, sums.size, 20)  # exact fractions are slow
+    for n, o, row, column in zip(*np.unravel_index(places, sums.shape), strict=True):
+        a = np.float32(np.float64(node.weight_scale[o]) * np.float64(np.float32(node.activation_scale)))
+        total = int(np.float32(sums[n, o, row, column]))
+        assert found[n, o, row, column] == exact_fma(a, total, node.bias[o])
+    node.weight_scale, node.bias, node.activation_scale = np.ones_like(node.bias), np.zeros_like(node.bias), 1.0
+    np.testing.assert_array_equal(run_int8(node, q), sums.astype(np.float32))
+
+
+@given(graphs.int8_convolutions(channels=12))
+def test_int8_conv2d_is_a_convolution_of_the_numbers_that_codes_stand_for(graph: Graph) -> None:
+    """Padding is a real zero, whatever the zero point."""
+    rng = np.random.default_rng(1)
+    node = graph.nodes[1]
+    node.weight_scale = np.abs(graphs.floats(rng, "normal", len(node.weight))) / 100
+    node.bias = graphs.floats(rng, "normal", len(node.weight))
+    node.activation_scale = 0.03
+    q = codes(rng, 2, *graph.input_shape)
+    x = node.activation_scale * (q.astype(np.float64) - node.zero)
+    weight = node.weight_scale.astype(np.float64)[:, None, None, None] * node.weight
+    assert_close(run_int8(node, q), torch_conv2d(node, x, weight))
+
+
+def test_the_largest_sum_of_an_int8_conv2d() -> None:
+    """127 * 255 * 65,536 is below 2^31, and rounds to even in a float32 whose last place is 128."""
+    weight = np.full((2, 1, 1, 1 << 16), 127, np.int8)
+    weight[1] = -127
+    weight[1, 0, 0, 0] = -126
+    scale = np.ones(2, np.float32)
+    node = Int8Conv2d(
+        "int8",
+        [1],
+        [Store(2)],
+        weight=weight,
+        weight_scale=scale,
+        bias=np.zeros(2, np.float32),
+        activation_scale=1.0,
+        zero=0,
+    )
+    found = run_int8(node, np.full((1, 1 << 16, 1, 1), 255, np.uint8)).reshape(-1)
+    exact = [127 * 255 << 16, 255 - (127 * 255 << 16)]
+    assert found.tolist() == [rounded(Fraction(number)) for number in exact]
+    assert exact[0] < 1 << 31
+
+
 # ----------------------------------------------------------------------------------------------- pools
 @given(graphs.pools())
 def test_pools_against_torch(graph: Graph) -> None:
@@ -290,6 +373,36 @@ def test_binarize(threshold: float, flip: bool, bits: list[int]) -> None:
     np.testing.assert_array_equal(made[2], X)  # y goes on unchanged
 
 
+@pytest.mark.parametrize(
+    ("multiplier", "zero", "codes"),
+    [
+        (1.0, 0, [0, 0, 0, 2, 255, 0]),
+        (1.0, 10, [7, 10, 10, 12, 255, 0]),
+        (0.25, 0, [0, 0, 0, 0, 255, 0]),  # 0.5 to the even 0
+        (0.75, 0, [0, 0, 0, 2, 255, 0]),  # 1.5 to the even 2
+        (0.5, 4, [2, 4, 4, 5, 255, 0]),  # 2.5 to the even 2
+        (-1.0, 255, [255, 255, 255, 253, 0, 0]),
+        (1000.0, 128, [0, 128, 128, 255, 255, 0]),
+        (0.0, 7, [7, 7, 7, 7, 0, 0]),  # 0 * infinity is NaN, and NaN is 0
+    ],
+)
+def test_quantize(multiplier: float, zero: int, codes: list[int]) -> None:
+    graph = Graph("q", (1, 1, 6), [Identity("x", [0], [Quantize(multiplier, zero, 1), Store(2)])], [Output(2, 4)])
+    made = Reference(graph).run_node(0, {0: X})
+    assert made[1].dtype == np.uint8
+    assert made[1].reshape(-1).tolist() == codes
+    np.testing.assert_array_equal(made[2], X)  # y goes on unchanged
+
+
+def test_quantize_rounds_the_product_and_the_sum_once() -> None:
+    """y * m = 0.5 + 2^-23 + 2^-47. Rounded by itself it loses the last part, and 2 + it would become 2.5, then 2."""
+    y, multiplier = np.float32(0.5 + 2**-24), np.float32(1 + 2**-23)
+    assert np.rint(np.float32(2) + y * multiplier) == 2
+    node = Identity("x", [0], [Quantize(float(multiplier), 2, 1), Store(2)])
+    graph = Graph("q", (1, 1, 1), [node], [Output(2, 4)])
+    assert Reference(graph).run_node(0, {0: y.reshape(1, 1, 1, 1)})[1].item() == 3
+
+
 def test_a_threshold_for_each_channel() -> None:
     node = Identity("sign", [0], [Binarize(np.float32([0, 2]), False, 1), Store(2)])
     graph = Graph("thresholds", (2, 1, 1), [node], [Output(2, 4)])
@@ -392,7 +505,7 @@ def test_uint8_without_a_transform() -> None:
 @pytest.mark.parametrize(
     ("index", "values", "message"),
     [
-        (7, {}, "there is no node 7"),
+        (9, {}, "there is no node 9"),
         (-1, {}, "there is no node -1"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32)}, "value 2 is missing"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32), 2: np.ones((1, 6, 5, 9), np.float32)}, "value 2 is float32"),
@@ -400,6 +513,8 @@ def test_uint8_without_a_transform() -> None:
         (1, {1: np.zeros((1, 6, 5, 9), np.float32), 2: np.ones((2, 6, 5, 9), np.int8)}, "different batch sizes"),
         (1, {1: np.zeros((1, 6, 5, 8), np.float32), 2: np.ones((1, 6, 5, 9), np.int8)}, "value 1 has shape"),
         (2, {3: None}, "value 3 is NoneType"),
+        (8, {10: np.zeros((1, 6, 5, 9), np.int8)}, "value 10 is int8; give a numpy array of uint8"),
+        (8, {10: np.zeros((1, 6, 5, 9), np.float32)}, "value 10 is float32; give a numpy array of uint8"),
     ],
 )
 def test_wrong_values(index: int, values: Any, message: str) -> None:

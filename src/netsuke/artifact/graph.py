@@ -73,7 +73,8 @@ class Store:
     out: int
 
 
-Step = Affine | Add | TwoSlope | Clamp | Binarize | Quantize | Store
+Write = Binarize | Quantize | Store  # the steps that make a value
+Step = Affine | Add | TwoSlope | Clamp | Write
 
 
 # ------------------------------------------------------------------------------------------- nodes
@@ -123,7 +124,8 @@ class BinaryConv2d(Node):
 class Int8Conv2d(Node):
     """Convolution of 8-bit numbers. Its input is a uint8 value q, which stands for activation_scale * (q - zero).
 
-    weight: int8 (O, kh, kw, C / groups), -127 to 127, standing for weight_scale * weight. weight_scale, bias: float32 (O,).
+    weight: int8 (O, kh, kw, C / groups), -127 to 127, standing for weight_scale * weight.
+    weight_scale, bias: float32 (O,).
     """
 
     weight: np.ndarray = field(kw_only=True)
@@ -135,6 +137,9 @@ class Int8Conv2d(Node):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+
+
+Convolution = Conv2d | BinaryConv2d | Int8Conv2d
 
 
 @dataclass

@@ -10,6 +10,8 @@ import numpy as np
 from .contract import Error
 from .infer import Value
 
+DTYPES: dict[str, type] = {"float32": np.float32, "uint8": np.uint8, "bits": np.int8}  # of a value's kind
+
 
 def check_images(images: Any, shape: tuple[int, int, int], takes_uint8: bool) -> None:
     """Raise `Error` unless `images` is a batch for a network whose input is `shape`, (C, H, W).
@@ -41,14 +43,14 @@ def check_values(values: Mapping[int, Any], wanted: Mapping[int, Value]) -> None
     """Raise `Error` unless `values` holds what a node reads: one batch, each of its kind and shape.
 
     Args:
-        values: by id, (N, C, H, W): float32, or int8 that is -1 or +1 for bits.
+        values: by id, (N, C, H, W): float32, uint8, or int8 that is -1 or +1 for bits.
         wanted: kind and shape of each value that the node reads.
     """
     batches = set()
     for index, value in wanted.items():
         if index not in values:
             raise Error(f"value {index} is missing; the node reads {sorted(wanted)}")
-        array, dtype = values[index], np.dtype(np.float32 if value.kind == "float32" else np.int8)
+        array, dtype = values[index], np.dtype(DTYPES[value.kind])
         shape = f"(N, {', '.join(map(str, value.shape))})"
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
             found = getattr(array, "dtype", type(array).__name__)

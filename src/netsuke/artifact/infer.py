@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from numbers import Integral
+from numbers import Integral, Real
 from reprlib import repr as shorten
 from typing import Any
 
@@ -22,6 +22,7 @@ from .contract import (
     MAX_ELEMENTS,
     MAX_EXTENT,
     MAX_INPUTS,
+    MAX_INT8_WINDOW,
     MAX_KERNEL,
     MAX_MACS,
     MAX_NAME,
@@ -41,17 +42,20 @@ from .graph import (
     BinaryConv2d,
     Clamp,
     Concat,
-    Conv2d,
+    Convolution,
     Graph,
     Identity,
     InputTransform,
+    Int8Conv2d,
     MaxPool,
     Node,
     Output,
     PadChannels,
+    Quantize,
     Step,
     Store,
     TwoSlope,
+    Write,
 )
 
 Shape = tuple[int, int, int]
@@ -59,7 +63,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Value:
-    """What a node reads or writes. kind: "float32" or "bits"; shape: (C, H, W)."""
+    """What a node reads or writes. kind: "float32", "bits" or "uint8"; shape: (C, H, W)."""
 
     kind: str
     shape: Shape
@@ -155,8 +159,8 @@ class Inference:
             return self._concat(node), 0
         if len(node.inputs) != 1:
             raise Error(f"it has one input, not {len(node.inputs)}")
-        shape = self.value(node.inputs[0], "bits" if isinstance(node, BinaryConv2d) else "float32").shape
-        if isinstance(node, Conv2d | BinaryConv2d):
+        shape = self.value(node.inputs[0], _INPUT_KINDS.get(type(node), "float32")).shape
+        if isinstance(node, Convolution):
             return self._convolution(node, shape)
         if isinstance(node, MaxPool | AveragePool):
             return _pool(node, shape)
@@ -176,7 +180,7 @@ class Inference:
             raise Error(f"a concat's inputs have one height and width, these have shapes {shapes}")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
-    def _convolution(self, node: Conv2d | BinaryConv2d, shape: Shape) -> tuple[Shape, int]:
+    def _convolution(self, node: Convolution, shape: Shape) -> tuple[Shape, int]:
         weight = node.weight
         if not isinstance(weight, np.ndarray) or weight.ndim != 4:
             raise Error("its weight is not a numpy array of shape (O, kh, kw, C / groups)")
@@ -190,9 +194,10 @@ class Inference:
             raise Error(f"its {shape[0]} input and {channels} output channels are not divisible by {groups} groups")
         if weight.shape[3] * groups != shape[0]:
             raise Error(f"its weight is for {weight.shape[3] * groups} input channels, its input has {shape[0]}")
-        if prod(weight.shape[1:]) > MAX_WINDOW:
-            raise Error(f"its window has more than {MAX_WINDOW} taps")
-        words = -(-weight.shape[3] // 32) if isinstance(node, BinaryConv2d) else weight.shape[3]
+        most = MAX_INT8_WINDOW if isinstance(node, Int8Conv2d) else MAX_WINDOW
+        if prod(weight.shape[1:]) > most:
+            raise Error(f"its window has more than {most} taps")
+        words = -(-weight.shape[3] // _WEIGHTS_A_WORD.get(type(node), 1))
         self._packed += groups * _round_up(channels // groups, 16) * (4 + prod(kernel) * words)
         if self._packed > MAX_PACKED:
             raise Error(f"the packed weights of the convolutions exceed {MAX_PACKED} words")
@@ -206,6 +211,8 @@ class Inference:
             self._border_table += rows * columns * _round_up(channels, 16)
             if self._border_table > MAX_BORDER_TABLE:
                 raise Error(f"border classes x channels of the binary convolutions exceed {MAX_BORDER_TABLE}")
+        elif isinstance(node, Int8Conv2d):
+            _check_int8(node, channels)
         else:
             _floats("weight", weight, *weight.shape)
         return (channels, height, width), prod(weight.shape[1:])
@@ -214,7 +221,7 @@ class Inference:
     def _run_epilogue(self, steps: list[Step], shape: Shape) -> None:
         if not 1 <= len(steps) <= MAX_STEPS:
             raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(steps)}")
-        if not any(isinstance(step, Store | Binarize) for step in steps):
+        if not any(isinstance(step, Write) for step in steps):
             raise Error("its epilogue writes no value")
         made_before = len(self.values)
         for step in steps:
@@ -236,6 +243,10 @@ class Inference:
                 whole_layer = isinstance(step.threshold, np.ndarray) and step.threshold.shape == (1,)
                 _floats("threshold", step.threshold, 1 if whole_layer else shape[0])
                 self._make("bits", step.out, shape)
+            elif isinstance(step, Quantize):
+                _float("multiplier", step.multiplier)
+                _integer("`zero`", step.zero, 0, 255)
+                self._make("uint8", step.out, shape)
             elif isinstance(step, Store):
                 self._make("float32", step.out, shape)
             else:
@@ -257,6 +268,10 @@ class Inference:
 
 
 # ----------------------------------------------------------------------------------------------- parts
+_INPUT_KINDS: dict[type[Node], str] = {BinaryConv2d: "bits", Int8Conv2d: "uint8"}
+_WEIGHTS_A_WORD: dict[type[Node], int] = {BinaryConv2d: 32, Int8Conv2d: 4}  # of the packed weights
+
+
 def _check_transform(transform: InputTransform, channels: int) -> None:
     _floats("the transform's scale", transform.scale, channels)
     _floats("the transform's shift", transform.shift, channels)
@@ -277,6 +292,14 @@ def _check_binary(node: BinaryConv2d, channels: int) -> None:
         alpha_a, gamma = np.float32(node.alpha_a), np.float32(node.gamma)
     if not np.isfinite(alpha_a) or not np.isfinite(gamma) or alpha_a == 0:
         raise Error(f"alpha_a and gamma are finite in float32, alpha_a not 0; they are {alpha_a} and {gamma}")
+
+
+def _check_int8(node: Int8Conv2d, channels: int) -> None:
+    if node.weight.dtype != np.int8 or (node.weight == -128).any():
+        raise Error("an 8-bit weight is int8, each -127 to 127")
+    _floats("weight_scale", node.weight_scale, channels)
+    _float("activation_scale", node.activation_scale)
+    _integer("`zero`", node.zero, 0, 255)
 
 
 def _pool(node: MaxPool | AveragePool, shape: Shape) -> tuple[Shape, int]:
@@ -355,6 +378,14 @@ def _floats(what: str, array: Any, *shape: int) -> None:
         raise Error(f"{what} is a float32 array of shape {shape}, not {found}")
     if not np.isfinite(array).all():
         raise Error(f"{what} holds a number that is not finite")
+
+
+def _float(what: str, number: Any) -> None:
+    if not isinstance(number, Real) or isinstance(number, bool):
+        raise Error(f"{what} is a number, not {shorten(number)}")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.float32(number)):
+            raise Error(f"{what} is finite in float32, not {shorten(number)}")
 
 
 def _name(what: str, text: Any, low: int) -> None:

@@ -1,7 +1,7 @@
 """The definition of every operator (docs/format.md, section 4), in plain numpy: slow, obvious, exact to the bit.
 
-Values are (N, C, H, W): float32, or for bits int8 that is -1 or +1. A convolution over bits is a convolution over these
-numbers, with zeros outside the image; nothing is packed here.
+Values are (N, C, H, W): float32, uint8, or for bits int8 that is -1 or +1. A convolution over bits is a convolution
+over these numbers, with zeros outside the image; nothing is packed here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from .graph import (
     Concat,
     Conv2d,
     Graph,
+    Int8Conv2d,
     MaxPool,
     Node,
     PadChannels,
+    Quantize,
     Step,
     Store,
     TwoSlope,
@@ -89,7 +91,8 @@ class Reference:
 
         Args:
             index: position of the node in the graph.
-            values: what the node reads, by id: its inputs and what its `add` steps add. (N, C, H, W), bits as -1/+1.
+            values: what the node reads, by id: its inputs and what its `add` steps add. (N, C, H, W): float32,
+                uint8, or bits as int8 -1/+1.
 
         Returns:
             What the node makes, by id.
@@ -122,6 +125,8 @@ def _run_operator(node: Node, inputs: list[np.ndarray]) -> np.ndarray:
         return _conv2d(node, inputs[0])
     if isinstance(node, BinaryConv2d):
         return _binary_conv2d(node, inputs[0])
+    if isinstance(node, Int8Conv2d):
+        return _int8_conv2d(node, inputs[0])
     if isinstance(node, MaxPool):
         return _max_pool(node, inputs[0])
     if isinstance(node, AveragePool):
@@ -204,6 +209,20 @@ def _binary_conv2d(node: BinaryConv2d, x: np.ndarray) -> np.ndarray:
     return y.reshape(len(x), outputs, *y.shape[-2:])
 
 
+def _int8_conv2d(node: Int8Conv2d, q: np.ndarray) -> np.ndarray:
+    """Sums of w * (q - zero), below 2^31 and so exact in float64 in any order; a tap outside the image adds 0."""
+    outputs, *kernel, depth = node.weight.shape
+    weight = node.weight.astype(np.float64).reshape(node.groups, outputs // node.groups, *kernel, depth)
+    total = np.zeros(())
+    centred = q.astype(np.float64) - node.zero
+    for ky, kx, tap in _taps(centred, (kernel[0], kernel[1]), node.stride, node.padding, node.dilation):
+        total = total + np.einsum("ngchw,goc->ngohw", _grouped(tap, node.groups), weight[:, :, ky, kx], optimize=True)
+    a = (node.weight_scale.astype(np.float64) * np.float64(np.float32(node.activation_scale))).astype(np.float32)
+    a, bias = (array.reshape(node.groups, -1, 1, 1) for array in (a, node.bias))
+    y = fma(a, total.astype(np.float32), bias)
+    return y.reshape(len(q), outputs, *y.shape[-2:])
+
+
 def _max_pool(node: MaxPool, x: np.ndarray) -> np.ndarray:
     window = (node.kernel, node.stride, node.padding)
     y, begun = np.zeros((), np.float32), np.zeros((), bool)
@@ -247,6 +266,11 @@ def _run_epilogue(steps: list[Step], y: np.ndarray, values: Mapping[int, np.ndar
             threshold = _channels(step.threshold)
             ones = y <= threshold if step.flip else y >= threshold
             made[step.out] = np.where(ones, np.int8(1), np.int8(-1))
+        elif isinstance(step, Quantize):
+            t = fma(y, np.array(step.multiplier, np.float32), np.array(step.zero, np.float32))
+            t = np.where(t > 0, t, np.float32(0))
+            t = np.where(t < 255, t, np.float32(255))
+            made[step.out] = np.rint(t).astype(np.uint8)
         elif isinstance(step, Store):
             made[step.out] = y.copy()
     return made

@@ -22,13 +22,16 @@ from .graph import (
     Clamp,
     Concat,
     Conv2d,
+    Convolution,
     Graph,
     Identity,
     InputTransform,
+    Int8Conv2d,
     MaxPool,
     Node,
     Output,
     PadChannels,
+    Quantize,
     Step,
     Store,
     TwoSlope,
@@ -87,7 +90,7 @@ def _transform_to_json(transform: InputTransform, floats: Pool) -> dict[str, Any
 
 def _node_to_json(node: Node, floats: Pool, bits: Pool) -> dict[str, Any]:
     common = {"inputs": [int(index) for index in node.inputs], "name": node.name}
-    if isinstance(node, Conv2d | BinaryConv2d):
+    if isinstance(node, Convolution):
         own = _convolution_to_json(node, floats, bits)
     elif isinstance(node, MaxPool):
         own = {"op": "max_pool", **_window_to_json(node)}
@@ -100,7 +103,7 @@ def _node_to_json(node: Node, floats: Pool, bits: Pool) -> dict[str, Any]:
     return {**common, **own, "epilogue": [_step_to_json(step, floats) for step in node.epilogue]}
 
 
-def _convolution_to_json(node: Conv2d | BinaryConv2d, floats: Pool, bits: Pool) -> dict[str, Any]:
+def _convolution_to_json(node: Convolution, floats: Pool, bits: Pool) -> dict[str, Any]:
     own = {
         "op": "conv2d",
         "bias": _zeros_or(node.bias, floats),
@@ -113,6 +116,15 @@ def _convolution_to_json(node: Conv2d | BinaryConv2d, floats: Pool, bits: Pool) 
     }
     if isinstance(node, Conv2d):
         return {**own, "weight": floats.add(node.weight)}
+    if isinstance(node, Int8Conv2d):
+        return {
+            **own,
+            "op": "int8_conv2d",
+            "activation": floats.add(np.array([node.activation_scale], np.float32)),
+            "weight": bits.add(node.weight),
+            "weight_scale": floats.add(node.weight_scale),
+            "zero": int(node.zero),
+        }
     return {
         **own,
         "op": "binary_conv2d",
@@ -143,13 +155,16 @@ def _step_to_json(step: Step, floats: Pool) -> dict[str, Any]:
         return {"op": "clamp", "high": floats.add(step.high), "low": floats.add(step.low)}
     if isinstance(step, Store):
         return {"op": "store", "out": int(step.out)}
+    if isinstance(step, Quantize):
+        multiplier = floats.add(np.array([step.multiplier], np.float32))
+        return {"op": "quantize", "multiplier": multiplier, "out": int(step.out), "zero": int(step.zero)}
     threshold = floats.add(step.threshold)
     return {"op": "binarize", "flip": int(step.flip), "out": int(step.out), "threshold": threshold}
 
 
 # ----------------------------------------------------------------------------------------------- reading
 def from_json(root: Any, floats: np.ndarray, bits: np.ndarray) -> Graph:
-    """The graph of a JSON object, checked. Its float arrays are views of `floats`.
+    """The graph of a JSON object, checked. Its float arrays are views of `floats`, 8-bit weights of `bits`.
 
     Args:
         root: what `canonical_json.parse` returned.
@@ -211,11 +226,10 @@ class _Reader:
         _keys(entry, f"a {op} node", "epilogue", "inputs", "name", "op", *own_keys)
         inputs = _list(entry["inputs"])
         own: dict[str, Any]
-        if op in ("conv2d", "binary_conv2d"):
+        if op in _CONVOLVED:
             if len(inputs) != 1:
                 raise Error(f"a {op} node has one input, not {len(inputs)}")
-            kind = "float32" if op == "conv2d" else "bits"
-            own = self.convolution(entry, inference.value(inputs[0], kind).shape[0])
+            own = self.convolution(entry, inference.value(inputs[0], _CONVOLVED[op]).shape[0])
         elif op in ("max_pool", "average_pool"):
             own = {name: tuple(_integers(entry[name], count)) for name, count in _WINDOW_KEYS.items()}
             own |= {"divisor": entry["divisor"]} if op == "average_pool" else {}
@@ -244,6 +258,14 @@ class _Reader:
         }
         if entry["op"] == "conv2d":
             return {**own, "weight": self.floats(entry["weight"], prod(shape)).reshape(shape)}
+        if entry["op"] == "int8_conv2d":
+            return {
+                **own,
+                "weight": self.bytes(entry["weight"], prod(shape)).view(np.int8).reshape(shape),
+                "weight_scale": self.floats(entry["weight_scale"], channels),
+                "activation_scale": float(self.floats(entry["activation"], 1)[0]),
+                "zero": entry["zero"],
+            }
         alpha_a, gamma = self.floats(entry["activation"], 2)
         return {
             **own,
@@ -269,6 +291,8 @@ class _Reader:
             return Clamp(self.floats(entry["low"], channels), self.floats(entry["high"], channels))
         if op == "store":
             return Store(entry["out"])
+        if op == "quantize":
+            return Quantize(float(self.floats(entry["multiplier"], 1)[0]), entry["zero"], entry["out"])
         if entry["flip"] not in (0, 1):
             raise Error(f"`flip` is 0 or 1, not {shorten(entry['flip'])}")
         return Binarize(self.floats(entry["threshold"], 1, channels), entry["flip"] == 1, entry["out"])
@@ -288,24 +312,30 @@ class _Reader:
             return np.zeros(length, np.float32)
         return self.floats(entry, length)
 
-    def signs(self, entry: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """The range `B[ceil(n / 8)]` as n signs, int8 of `shape`."""
-        count = prod(shape)
-        offset, length = _range(entry, len(self._bits), (count + 7) // 8)
+    def bytes(self, entry: Any, length: int) -> np.ndarray:
+        """The range `B[length]`, uint8."""
+        offset, _ = _range(entry, len(self._bits), length)
         self._bits_left -= length
         if self._bits_left < 0:
             raise Error(f"ranges of the bits tensor are shared for more than {MAX_SHARED} bytes")
-        ones = np.unpackbits(self._bits[offset : offset + length], bitorder="little")
+        return self._bits[offset : offset + length]
+
+    def signs(self, entry: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """The range `B[ceil(n / 8)]` as n signs, int8 of `shape`."""
+        count = prod(shape)
+        ones = np.unpackbits(self.bytes(entry, (count + 7) // 8), bitorder="little")
         if ones[count:].any():
             raise Error("a bit past the end of its weight is not 0")
         return (2 * ones[:count].astype(np.int8) - 1).reshape(shape)
 
 
 _WINDOW_KEYS = {"kernel": 2, "padding": 4, "stride": 2}
+_CONVOLVED = {"conv2d": "float32", "binary_conv2d": "bits", "int8_conv2d": "uint8"}  # op and kind of its input
 _CONVOLUTION_KEYS = ("bias", "channels", "dilation", "groups", "kernel", "padding", "stride", "weight")
 _NODE_KEYS: dict[str, tuple[str, ...]] = {
     "conv2d": _CONVOLUTION_KEYS,
     "binary_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_offset", "weight_scale"),
+    "int8_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_scale", "zero"),
     "max_pool": tuple(_WINDOW_KEYS),
     "average_pool": ("divisor", *_WINDOW_KEYS),
     "pad_channels": ("after", "before"),
@@ -315,6 +345,7 @@ _NODE_KEYS: dict[str, tuple[str, ...]] = {
 _NODE_TYPES: dict[str, Any] = {
     "conv2d": Conv2d,
     "binary_conv2d": BinaryConv2d,
+    "int8_conv2d": Int8Conv2d,
     "max_pool": MaxPool,
     "average_pool": AveragePool,
     "pad_channels": PadChannels,
@@ -327,6 +358,7 @@ _STEP_KEYS: dict[str, tuple[str, ...]] = {
     "two_slope": ("negative", "positive"),
     "clamp": ("high", "low"),
     "binarize": ("flip", "out", "threshold"),
+    "quantize": ("multiplier", "out", "zero"),
     "store": ("out",),
 }
 

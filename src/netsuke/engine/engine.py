@@ -10,16 +10,14 @@ import numpy as np
 
 from netsuke.artifact import decode, infer, read_bytes
 from netsuke.artifact.contract import Error
-from netsuke.artifact.graph import Add, Binarize, Store
-from netsuke.artifact.images import check_images, check_values
+from netsuke.artifact.graph import Add, Write
+from netsuke.artifact.images import DTYPES, check_images, check_values
 
 try:
     from . import _native
 except ImportError as error:  # no compiler where it was installed: artifact.Reference still runs the file
     _native = None  # type: ignore[assignment]
     _reason = str(error)
-
-_DTYPES = {"float32": np.float32, "bits": np.int8}
 
 
 def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> Engine:
@@ -100,7 +98,7 @@ class Engine:
         """Run node `index` alone on given values, for comparisons node by node.
 
         Args:
-            values: by value id, (N, C, H, W): float32, or int8 of -1 and +1 for bits.
+            values: by value id, (N, C, H, W): float32, uint8, or int8 of -1 and +1 for bits.
 
         Returns:
             The values that the node makes, likewise.
@@ -115,9 +113,11 @@ class Engine:
         node = graph.nodes[index]
         read = {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))}
         check_values(values, {value: kinds[value] for value in read})
-        made = {step.out: kinds[step.out] for step in node.epilogue if isinstance(step, Binarize | Store)}
+        made = {step.out: kinds[step.out] for step in node.epilogue if isinstance(step, Write)}
         batch = len(values[node.inputs[0]])
-        results = {out: np.empty((batch, *value.shape), _DTYPES[value.kind]) for out, value in made.items()}
+        results: dict[int, np.ndarray] = {}
+        for out, value in made.items():
+            results[out] = np.empty((batch, *value.shape), DTYPES[value.kind])
         for n in range(batch):
             image = {i: np.ascontiguousarray(values[i][n : n + 1], np.float32) for i in read}
             for out, planes in self._model.run_node(index, image).items():
