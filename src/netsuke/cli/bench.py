@@ -15,11 +15,13 @@ from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Graph
 from netsuke.cli.candidates import CANDIDATES, NEED_ONNX, NEED_REGISTRY
+from netsuke.cli.entrants import Entrant, parse
 from netsuke.cli.layers import time_layers
 from netsuke.cli.machine import cores_for, cpu_name
 from netsuke.cli.options import count
 from netsuke.cli.options import seconds as at_least
 from netsuke.cli.output import JsonOption, emit, require, show, stderr_console, table
+from netsuke.cli.quantise import quantise
 from netsuke.cli.race import Racer, race
 
 RANDOM = "random (seed 0)"
@@ -27,7 +29,13 @@ RANDOM = "random (seed 0)"
 
 def bench(
     file: Annotated[Path, typer.Argument(help="A .netsuke file.")],
-    against: Annotated[str, typer.Option(help=f"Candidates, comma separated: {', '.join(CANDIDATES)}.")] = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            help=f"Comma separated: {', '.join(CANDIDATES)}, netsuke@ISA, other .netsuke files. @ISA behind netsuke, "
+            "a file or an openvino candidate holds it to an instruction set: netsuke@avx2, openvino_int8@AVX2."
+        ),
+    ] = "",
     threads: Annotated[
         int, typer.Option(parser=count("--threads"), metavar="N", help="Threads of every candidate, one core each.")
     ] = 1,
@@ -44,23 +52,29 @@ def bench(
         Path | None, typer.Option(help="The float network as ONNX, for a model not in the zoo.")
     ] = None,
     isa: Annotated[str | None, typer.Option(help="Force the engine's instruction set, as in scalar, avx2.")] = None,
-    openvino_isa: Annotated[str | None, typer.Option(help="Limit OpenVINO's, as in AVX2, AVX512_CORE_VNNI.")] = None,
+    openvino_isa: Annotated[
+        str | None, typer.Option(help="Hold openvino candidates without @ISA to one, as in AVX2, AVX512_CORE_VNNI.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Time a .netsuke file and other engines, interleaved in one run, each a process pinned to the same cores.
 
     The float networks, and torch_binary, have random weights (seed 0), a --reference its own: only times are compared.
     """
-    names = _names(against)
+    entrants = [Entrant("netsuke", "netsuke", isa), *parse(against, openvino_isa)]
     graph = artifact.read(file)
     cores = cores_for(threads)
     with tempfile.TemporaryDirectory() as scratch:
         request: dict[str, Any] = {
             "cores": cores, "threads": threads, "batch": batch, "input": list(graph.input_shape), "file": str(file),
-            "isa": isa, "model": graph.model, "classes": _classes(graph), "onnx": None,
+            "model": graph.model, "classes": _classes(graph), "onnx": None, "int8": None,
         }  # fmt: skip
+        names = list(dict.fromkeys(entrant.candidate for entrant in entrants))
         request["onnx"] = _onnx(names, graph, request, reference, Path(scratch))
-        facts, taken = _race(["netsuke", *names], request, runs, seconds, openvino_isa)
+        if "openvino_int8" in names:
+            request["int8"] = str(Path(scratch) / "int8.xml")
+            quantise(request["onnx"], (batch, *graph.input_shape), Path(request["int8"]))
+        facts, taken = _race(entrants, request, runs, seconds)
     result = {
         "file": str(file),
         "model": graph.model,
@@ -70,7 +84,9 @@ def bench(
         "threads": threads,
         "batch": batch,
         "candidates": {
-            name: summary(facts[name], taken[name]) | {"weights": _weights(name, reference)} for name in taken
+            entrant.name: summary(facts[entrant.name], taken[entrant.name])
+            | {"weights": _weights(entrant.candidate, reference)}
+            for entrant in entrants
         },
         "ratio": ratios(taken),
     }
@@ -93,14 +109,6 @@ def ratios(taken: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(times) / own for name, times in taken.items() if name != "netsuke"}
 
 
-def _names(against: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in against.split(",") if name.strip()))
-    for name in names:
-        if name not in CANDIDATES:
-            raise Error(f"unknown candidate {name!r}: choose among {', '.join(CANDIDATES)}")
-    return names
-
-
 def _classes(graph: Graph) -> int | None:
     """Scores an image, for a classifier."""
     if len(graph.outputs) != 1 or graph.outputs[0].rank != 2:
@@ -108,11 +116,11 @@ def _classes(graph: Graph) -> int | None:
     return artifact.infer(graph)[graph.outputs[0].value].shape[0]
 
 
-def _weights(name: str, reference: Path | None) -> str:
+def _weights(candidate: str, reference: Path | None) -> str:
     """Whose weights a candidate has."""
-    if name == "netsuke":
+    if candidate == "netsuke":
         return "the file's"
-    return "the reference's" if name in NEED_ONNX and reference is not None else RANDOM
+    return "the reference's" if candidate in NEED_ONNX and reference is not None else RANDOM
 
 
 def _onnx(names: list[str], graph: Graph, request: dict[str, Any], reference: Path | None, scratch: Path) -> str | None:
@@ -155,16 +163,18 @@ def _check_registry(graph: Graph, remedy: str) -> None:
 
 
 def _race(
-    names: list[str], request: dict[str, Any], runs: int | None, seconds: float, openvino_isa: str | None
+    entrants: list[Entrant], request: dict[str, Any], runs: int | None, seconds: float
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
-    """Facts and seconds of every run, by candidate."""
+    """Facts and seconds of every run, by entrant."""
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(console=stderr_console(), transient=True))
         task = progress.add_task("starting", total=1.0)
         racers = []
-        for name in names:
-            limit = {"DNNL_MAX_CPU_ISA": openvino_isa} if openvino_isa and name.startswith("openvino") else None
-            racers.append(stack.enter_context(Racer(name, request | {"candidate": name}, environment=limit)))
+        for entrant in entrants:
+            own = request | {"candidate": entrant.candidate, "isa": entrant.isa}
+            if entrant.file is not None:
+                own["file"] = entrant.file
+            racers.append(stack.enter_context(Racer(entrant.name, own, environment=entrant.environment)))
         progress.update(task, description="racing")
         taken = race(racers, runs, seconds, lambda share: progress.update(task, completed=share))
         return {racer.name: racer.facts for racer in racers}, taken
@@ -172,12 +182,12 @@ def _race(
 
 def _show(result: dict[str, Any]) -> None:
     where = f"{result['threads']} thread(s), {result['machine']}, {result['isa']}"
-    timings = table("", "median ms", "min ms", "runs", "ratio", "precision", "version")
+    timings = table("", "median ms", "min ms", "runs", "ratio", "precision", "version", "ran as")
     for name, entry in result["candidates"].items():
         ratio = f"{result['ratio'][name]:.2f}x" if name in result["ratio"] else "1"
         timings.add_row(
             name, f"{entry['median_ms']:.3f}", f"{entry['min_ms']:.3f}", str(entry["runs"]), ratio,
-            entry["precision"], entry["version"],
+            entry["precision"], entry["version"], entry.get("kernel") or entry.get("isa") or "",
         )  # fmt: skip
     show(f"{result['model']}, batch {result['batch']}, {where}", timings)
     random = [name for name, entry in result["candidates"].items() if entry["weights"] == RANDOM]

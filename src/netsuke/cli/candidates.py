@@ -1,12 +1,13 @@
 """What can be raced: each function prepares one candidate inside its own process.
 
 A request holds: candidate, cores, threads, batch, input (C, H, W), and what that candidate needs (file, isa, model,
-classes, onnx). All get the same float32 images.
+classes, onnx, int8). All get the same float32 images.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def netsuke(request: dict[str, Any]) -> Prepared:
     engine, images = load(request["file"], threads=request["threads"], isa=request["isa"]), _images(request)
     binary = any(isinstance(node, BinaryConv2d) for node in artifact.read(request["file"]).nodes)
     precision = "1-bit" if binary else "float32"
-    return lambda: engine(images), {"precision": precision, "version": netsuke.__version__, "isa": engine.isa}
+    return _tried(lambda: engine(images)), {"precision": precision, "version": netsuke.__version__, "isa": engine.isa}
 
 
 def torch_binary(request: dict[str, Any]) -> Prepared:
@@ -82,14 +83,19 @@ def onnxruntime_f32(request: dict[str, Any]) -> Prepared:
 
 
 def openvino_f32(request: dict[str, Any]) -> Prepared:
-    return _openvino(request, "f32", "float32")
+    return _openvino(request, request["onnx"], "float32", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def openvino_bf16(request: dict[str, Any]) -> Prepared:
-    return _openvino(request, "bf16", "bfloat16")
+    return _openvino(request, request["onnx"], "bfloat16", {"INFERENCE_PRECISION_HINT": "bf16"})
 
 
-def _openvino(request: dict[str, Any], hint: str, precision: str) -> Prepared:
+def openvino_int8(request: dict[str, Any]) -> Prepared:
+    """The network that `quantise` made; what is not int8 in it runs as OpenVINO likes best on this processor."""
+    return _openvino(request, request["int8"], "int8", {})
+
+
+def _openvino(request: dict[str, Any], file: str, precision: str, hint: dict[str, str]) -> Prepared:
     require("bench", "openvino")
     import openvino
 
@@ -97,25 +103,33 @@ def _openvino(request: dict[str, Any], hint: str, precision: str) -> Prepared:
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise Error("OpenVINO does not run bfloat16 on this processor: leave it out")
     settings = {
-        "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": request["threads"],
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # the process is pinned already
+        **hint,
     }
     try:
-        model = core.read_model(request["onnx"])
+        model = core.read_model(file)
         model.reshape([request["batch"], *request["input"]])
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         what = str(error).strip().rpartition("\n")[2]  # before it, where in OpenVINO's source that was
-        raise Error(f"OpenVINO does not take {request['onnx']}: {what[:200]}") from None
+        raise Error(f"OpenVINO does not take {file}: {what[:200]}") from None
     inference, images = compiled.create_infer_request(), _images(request)
     return _tried(lambda: inference.infer([images])), {
         "precision": precision,
         "version": openvino.__version__.split("-")[0],
         "isa": os.environ.get("DNNL_MAX_CPU_ISA"),
+        "kernel": _convolution_kernel(compiled),
     }
+
+
+def _convolution_kernel(compiled: Any) -> str | None:
+    """OpenVINO's name of the kernel that runs most convolutions, as in brgconv_avx512_I8; it tells what really ran."""
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kernels = [info["primitiveType"].astype(str) for info in nodes if info["layerType"].astype(str) == "Convolution"]
+    return Counter(kernels).most_common(1)[0][0] if kernels else None
 
 
 def _tried(run: Callable[[], object]) -> Callable[[], object]:
@@ -133,9 +147,10 @@ CANDIDATES: dict[str, Callable[[dict[str, Any]], Prepared]] = {
     "onnxruntime_f32": onnxruntime_f32,
     "openvino_f32": openvino_f32,
     "openvino_bf16": openvino_bf16,
+    "openvino_int8": openvino_int8,
 }
 NEED_REGISTRY = ("torch_binary", "torch_float")
-NEED_ONNX = ("onnxruntime_f32", "openvino_f32", "openvino_bf16")
+NEED_ONNX = ("onnxruntime_f32", "openvino_f32", "openvino_bf16", "openvino_int8")
 
 
 def prepare_candidate(request: dict[str, Any]) -> Prepared:

@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,12 +16,12 @@ from torch.fx.experimental.optimization import fuse
 from netsuke.models import create_model, get_model
 
 
-def float_counterpart(model: str, classes: int | None) -> nn.Module:
+def float_counterpart(model: str, classes: int | None, **arguments: Any) -> nn.Module:
     """The float counterpart of the registry's `model`, in eval mode, its batch norms folded into the convolutions.
 
-    Its weights are random (seed 0): only its time is of interest.
+    Its weights are random (seed 0): only its time is of interest. arguments: more of create_model's.
     """
-    module = create_model(get_model(model).float_counterpart, num_classes=classes).eval()
+    module = create_model(get_model(model).float_counterpart, num_classes=classes, **arguments).eval()
     return fold_batch_norm(module)
 
 
