@@ -126,3 +126,13 @@ def test_num_classes_is_checked(classes: object) -> None:
 def test_unknown_arguments_are_refused(argument: str, pattern: str) -> None:
     with pytest.raises(netsuke.Error, match=pattern):
         netsuke.create_model("adabin_resnet20", **{argument: True})
+
+
+def test_a_width_scales_every_layer_but_the_image_and_the_classes() -> None:
+    for name in ("adabin_resnet18_imagenet", "resnet18_imagenet"):
+        narrow, published = netsuke.create_model(name, width=16), netsuke.create_model(name)
+        shapes = [
+            [tuple(m.weight.shape[:2]) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+            for model in (narrow, published)
+        ]
+        assert [(o if o == 1000 else 4 * o, i if i == 3 else 4 * i) for o, i in shapes[0]] == shapes[1]

@@ -98,28 +98,31 @@ class AdaBinCifarResNet(nn.Module):
 
 
 class AdaBinImageNetResNet(nn.Module):
-    """ResNet-18/34 for ImageNet in AdaBin's form: average-pool shortcuts, a batch norm before the linear layer."""
+    """ResNet-18/34 for ImageNet in AdaBin's form: average-pool shortcuts, a batch norm before the linear layer.
+
+    width: channels of the stem and the first stage, as in `ImageNetResNet`; the published networks have 64.
+    """
 
     # The published class makes these and never runs them, so its checkpoints hold them.
     unused_weights = ("nonlinear2.", "bn3.")
 
-    def __init__(self, depths: Sequence[int], num_classes: int, center: str) -> None:
+    def __init__(self, depths: Sequence[int], num_classes: int, center: str, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.nonlinear1 = Maxout(64)
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.nonlinear1 = Maxout(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
 
         def block(inputs: int, planes: int, stride: int) -> nn.Module:
             return AdaBinBlock(inputs, planes, stride, pool_shortcut, "downsample", center)
 
-        self.layer1 = make_stage(block, 64, 64, depths[0], 1)
-        self.layer2 = make_stage(block, 64, 128, depths[1], 2)
-        self.layer3 = make_stage(block, 128, 256, depths[2], 2)
-        self.layer4 = make_stage(block, 256, 512, depths[3], 2)
+        self.layer1 = make_stage(block, width, width, depths[0], 1)
+        self.layer2 = make_stage(block, width, 2 * width, depths[1], 2)
+        self.layer3 = make_stage(block, 2 * width, 4 * width, depths[2], 2)
+        self.layer4 = make_stage(block, 4 * width, 8 * width, depths[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.bn2 = nn.BatchNorm1d(512)
-        self.fc = nn.Linear(512, num_classes)
+        self.bn2 = nn.BatchNorm1d(8 * width)
+        self.fc = nn.Linear(8 * width, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,9 +139,9 @@ def adabin_resnet18(num_classes: int = 10, center: str = "published") -> nn.Modu
     return AdaBinCifarResNet([2, 2, 2, 2], [64, 128, 256, 512], conv_shortcut, num_classes, center)
 
 
-def adabin_resnet18_imagenet(num_classes: int = 1000, center: str = "published") -> nn.Module:
-    return AdaBinImageNetResNet([2, 2, 2, 2], num_classes, center)
+def adabin_resnet18_imagenet(num_classes: int = 1000, center: str = "published", width: int = 64) -> nn.Module:
+    return AdaBinImageNetResNet([2, 2, 2, 2], num_classes, center, width)
 
 
-def adabin_resnet34_imagenet(num_classes: int = 1000, center: str = "published") -> nn.Module:
-    return AdaBinImageNetResNet([3, 4, 6, 3], num_classes, center)
+def adabin_resnet34_imagenet(num_classes: int = 1000, center: str = "published", width: int = 64) -> nn.Module:
+    return AdaBinImageNetResNet([3, 4, 6, 3], num_classes, center, width)

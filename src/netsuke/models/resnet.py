@@ -106,24 +106,27 @@ class CifarResNet(nn.Module):
 
 
 class ImageNetResNet(nn.Module):
-    """A 7x7 stem with max pooling, four stages, global average pooling, a linear layer."""
+    """A 7x7 stem with max pooling, four stages, global average pooling, a linear layer.
 
-    def __init__(self, depths: Sequence[int], num_classes: int = 1000) -> None:
+    width: channels of the stem and the first stage; each later stage has twice those of the one before.
+    """
+
+    def __init__(self, depths: Sequence[int], num_classes: int = 1000, width: int = 64) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
 
         def block(inputs: int, planes: int, stride: int) -> nn.Module:
             return BasicBlock(inputs, planes, stride, conv_shortcut, "downsample")
 
-        self.layer1 = make_stage(block, 64, 64, depths[0], 1)
-        self.layer2 = make_stage(block, 64, 128, depths[1], 2)
-        self.layer3 = make_stage(block, 128, 256, depths[2], 2)
-        self.layer4 = make_stage(block, 256, 512, depths[3], 2)
+        self.layer1 = make_stage(block, width, width, depths[0], 1)
+        self.layer2 = make_stage(block, width, 2 * width, depths[1], 2)
+        self.layer3 = make_stage(block, 2 * width, 4 * width, depths[2], 2)
+        self.layer4 = make_stage(block, 4 * width, 8 * width, depths[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(512, num_classes)
+        self.fc = nn.Linear(8 * width, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,9 +156,9 @@ def resnet18(num_classes: int = 10) -> nn.Module:
     return CifarResNet([2, 2, 2, 2], [64, 128, 256, 512], conv_shortcut, num_classes)
 
 
-def resnet18_imagenet(num_classes: int = 1000) -> nn.Module:
-    return ImageNetResNet([2, 2, 2, 2], num_classes)
+def resnet18_imagenet(num_classes: int = 1000, width: int = 64) -> nn.Module:
+    return ImageNetResNet([2, 2, 2, 2], num_classes, width)
 
 
-def resnet34_imagenet(num_classes: int = 1000) -> nn.Module:
-    return ImageNetResNet([3, 4, 6, 3], num_classes)
+def resnet34_imagenet(num_classes: int = 1000, width: int = 64) -> nn.Module:
+    return ImageNetResNet([3, 4, 6, 3], num_classes, width)
