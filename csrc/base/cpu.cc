@@ -27,7 +27,7 @@ const Candidate kCandidates[] = {
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("avx512vpopcntdq");
+              __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni");
      }},
 #elif defined(__aarch64__)
     {neon_kernels, [] { return true; }},  // part of the architecture

@@ -78,7 +78,7 @@ class PyModel {
     model_->run_node(index);
     nb::dict made;
     for (const netsuke::Step& s : graph().nodes[static_cast<size_t>(index)].epilogue) {
-      if (s.kind != netsuke::StepKind::store && s.kind != netsuke::StepKind::binarize) continue;
+      if (!s.writes()) continue;
       const Value& v = value(s.value);
       Floats planes = new_floats({1, static_cast<size_t>(v.channels), static_cast<size_t>(v.height), static_cast<size_t>(v.width)});
       model_->get_value(s.value, planes.data());
@@ -131,7 +131,7 @@ NB_MODULE(_native, m) {
 #define LIMIT(name) limits[#name] = static_cast<int64_t>(netsuke::name)
   LIMIT(SCHEMA_VERSION), LIMIT(MAX_HEADER_BYTES), LIMIT(MAX_GRAPH_BYTES), LIMIT(MAX_JSON_DEPTH), LIMIT(MAX_INTEGER);
   LIMIT(MAX_NAME), LIMIT(MAX_NODES), LIMIT(MAX_INPUTS), LIMIT(MAX_STEPS), LIMIT(MAX_OUTPUTS), LIMIT(MAX_CHANNELS);
-  LIMIT(MAX_EXTENT), LIMIT(MAX_KERNEL), LIMIT(MAX_WINDOW), LIMIT(MAX_ELEMENTS), LIMIT(MAX_TOTAL_ELEMENTS);
+  LIMIT(MAX_EXTENT), LIMIT(MAX_KERNEL), LIMIT(MAX_WINDOW), LIMIT(MAX_INT8_WINDOW), LIMIT(MAX_ELEMENTS), LIMIT(MAX_TOTAL_ELEMENTS);
   LIMIT(MAX_MACS), LIMIT(MAX_PACKED), LIMIT(MAX_BORDER_TABLE), LIMIT(MAX_SHARED);
 #undef LIMIT
   nb::class_<PyModel>(m, "Model")

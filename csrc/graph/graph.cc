@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -96,16 +97,17 @@ struct Reader {
           where, "its result's shape is out of bounds");
   }
 
-  void add_value(bool bits, int64_t c, int64_t h, int64_t w, const std::string& where) {
+  void add_value(Kind kind, int64_t c, int64_t h, int64_t w, const std::string& where) {
     check_shape(c, h, w, where);
     count_elements(c, h, w, where);
-    g.values.push_back({bits, static_cast<int>(c), static_cast<int>(h), static_cast<int>(w)});
+    g.values.push_back({kind, static_cast<int>(c), static_cast<int>(h), static_cast<int>(w)});
   }
 
-  const Value& value(int64_t id, bool bits, int64_t made, const std::string& where) const {
+  const Value& value(int64_t id, Kind kind, int64_t made, const std::string& where) const {
     check(id >= 0 && id < made, where, "a value is read before it is made");
     const Value& v = g.values[static_cast<size_t>(id)];
-    check(v.bits == bits, where, bits ? "a float value where bits are needed" : "bits where a float value is needed");
+    constexpr const char* kNames[] = {"float32", "bits", "uint8"};
+    if (v.kind != kind) refuse(where, std::string("it reads a value that is not ") + kNames[static_cast<int>(kind)]);
     return v;
   }
 
@@ -129,7 +131,7 @@ struct Reader {
     int shape[3];
     f.integers("shape", shape, 1, MAX_CHANNELS);
     g.channels = shape[0], g.height = shape[1], g.width = shape[2];
-    add_value(false, g.channels, g.height, g.width, f.where());
+    add_value(Kind::float32, g.channels, g.height, g.width, f.where());
     if (json.find("transform")) transform(f.get("transform", Json::Kind::object));
     f.done();
   }
@@ -152,33 +154,39 @@ struct Reader {
   }
 
   void convolution(Fields& f, Node& n, const Value& in) {
-    const bool binary = n.op == Op::binary_conv2d;
+    const bool binary = n.op == Op::binary_conv2d, int8 = n.op == Op::int8_conv2d;
     f.integers("dilation", n.dilation, 1, MAX_KERNEL);
     window(f, n, in);
     n.channels = static_cast<int>(f.integer("channels", 1, MAX_CHANNELS));
     n.groups = static_cast<int>(f.integer("groups", 1, MAX_CHANNELS));
     check(in.channels % n.groups == 0 && n.channels % n.groups == 0, f.where(), "groups do not divide the channels");
     const int64_t of_group = in.channels / n.groups, length = of_group * n.kernel[0] * n.kernel[1];
-    check(length <= MAX_WINDOW, f.where(), "the window is too large");
+    check(length <= (int8 ? MAX_INT8_WINDOW : MAX_WINDOW), f.where(), "the window is too large");
     n.bias = floats(f, "bias", n.channels, true);
-    const int64_t words = int64_t{n.kernel[0]} * n.kernel[1] * (binary ? (of_group + 31) / 32 : of_group);
+    const int64_t words = int64_t{n.kernel[0]} * n.kernel[1] * (binary ? (of_group + 31) / 32 : int8 ? (of_group + 3) / 4 : of_group);
     packed += n.groups * round_up(n.channels / n.groups, 16) * (4 + words);
     check(packed <= MAX_PACKED, f.where(), "the weights together are too large");
     const int64_t weights = n.channels * length;
-    if (!binary) {
+    if (!binary && !int8) {
       n.weight = floats(f, "weight", weights);
       return;
     }
-    n.weight = f.range("weight", (weights + 7) / 8, static_cast<int64_t>(g.bits.size()));
+    n.weight = f.range("weight", binary ? (weights + 7) / 8 : weights, static_cast<int64_t>(g.bits.size()));
     bits_left -= n.weight.count;
     check(bits_left >= 0, f.where(), "too much of the bits tensor is shared");
+    n.activation = floats(f, "activation", binary ? 2 : 1);
+    n.weight_scale = floats(f, "weight_scale", n.channels);
+    if (int8) {
+      n.zero = static_cast<int>(f.integer("zero", 0, 255));
+      const uint8_t* bytes = g.bits.data() + n.weight.offset;
+      check(!std::memchr(bytes, 0x80, static_cast<size_t>(weights)), f.where(), "a weight is -128");
+      return;
+    }
     if (weights % 8)
       check(g.bits[static_cast<size_t>(n.weight.offset + n.weight.count - 1)] >> (weights % 8) == 0, f.where(),
             "there are bits past the last weight");
-    n.activation = floats(f, "activation", 2);
     check(g.floats[static_cast<size_t>(n.activation.offset)] != 0, f.where(), "alpha_a is 0");
     n.weight_offset = floats(f, "weight_offset", n.channels, true);
-    n.weight_scale = floats(f, "weight_scale", n.channels);
     const size_t rows = border_axis(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]).classes.size();
     const size_t columns = border_axis(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]).classes.size();
     border_table += static_cast<int64_t>(rows * columns) * round_up(n.channels, 16);
@@ -217,10 +225,10 @@ struct Reader {
     } else if (op == "add") {
       s.kind = StepKind::add;
       s.value = static_cast<int>(f.integer("value", 0, MAX_INTEGER));
-      const Value& v = value(s.value, false, made, where);
+      const Value& v = value(s.value, Kind::float32, made, where);
       check(v.channels == c && v.height == n.out_h && v.width == n.out_w, where, "the shapes of a sum differ");
-    } else if (op == "binarize" || op == "store") {
-      s.kind = op == "store" ? StepKind::store : StepKind::binarize;
+    } else if (op == "binarize" || op == "quantize" || op == "store") {
+      s.kind = op == "store" ? StepKind::store : op == "quantize" ? StepKind::quantize : StepKind::binarize;
       s.value = static_cast<int>(f.integer("out", 0, MAX_INTEGER));
       check(s.value == static_cast<int64_t>(g.values.size()), where, "values are not numbered in order");
       if (s.kind == StepKind::binarize) {
@@ -230,7 +238,11 @@ struct Reader {
         Fields again(json, where);
         s.a = floats(again, "threshold", one ? 1 : c);
       }
-      add_value(s.kind == StepKind::binarize, c, n.out_h, n.out_w, where);
+      if (s.kind == StepKind::quantize) {
+        s.a = floats(f, "multiplier", 1);
+        s.zero = static_cast<int>(f.integer("zero", 0, 255));
+      }
+      add_value(s.kind == StepKind::binarize ? Kind::bits : s.kind == StepKind::quantize ? Kind::uint8 : Kind::float32, c, n.out_h, n.out_w, where);
     } else {
       refuse(where, "there is no step '" + op + "'");
     }
@@ -243,22 +255,23 @@ struct Reader {
     Node n;
     n.op_name = f.text("op"), n.name = f.text("name");
     check(static_cast<int64_t>(n.name.size()) <= MAX_NAME, f.where(), "its name is too long");
-    constexpr const char* kOps[] = {"conv2d",       "binary_conv2d", "max_pool", "average_pool",
-                                    "pad_channels", "concat",        "identity"};
+    constexpr const char* kOps[] = {"conv2d",       "binary_conv2d", "int8_conv2d", "max_pool",
+                                    "average_pool", "pad_channels",  "concat",      "identity"};
     size_t op = 0;
-    while (op < 7 && n.op_name != kOps[op]) ++op;
-    if (op == 7) refuse(f.where(), "there is no operator '" + n.op_name + "'");
+    while (op < std::size(kOps) && n.op_name != kOps[op]) ++op;
+    if (op == std::size(kOps)) refuse(f.where(), "there is no operator '" + n.op_name + "'");
     n.op = static_cast<Op>(op);
 
     const int64_t made = static_cast<int64_t>(g.values.size());
     for (const Json& id : f.array("inputs", 1, n.op == Op::concat ? MAX_INPUTS : 1)) {
       check(id.kind == Json::Kind::integer, f.where(), "an input is not a number");
-      value(id.number, n.op == Op::binary_conv2d, made, f.where());
+      value(id.number, n.op == Op::binary_conv2d ? Kind::bits : n.op == Op::int8_conv2d ? Kind::uint8 : Kind::float32, made,
+            f.where());
       n.inputs.push_back(static_cast<int>(id.number));
     }
     const Value in = g.values[static_cast<size_t>(n.inputs[0])];
     n.channels = in.channels, n.out_h = in.height, n.out_w = in.width;
-    if (n.op == Op::conv2d || n.op == Op::binary_conv2d) {
+    if (n.convolves()) {
       convolution(f, n, in);
     } else if (n.op == Op::max_pool || n.op == Op::average_pool) {
       pooling(f, n, in);
@@ -280,14 +293,14 @@ struct Reader {
     check_shape(n.channels, n.out_h, n.out_w, f.where());
     const std::vector<Json>& steps = f.array("epilogue", 1, MAX_STEPS);
     int64_t taps = 0;  // of one element of the result
-    if (n.op == Op::conv2d || n.op == Op::binary_conv2d) taps = int64_t{n.kernel[0]} * n.kernel[1] * (in.channels / n.groups);
+    if (n.convolves()) taps = int64_t{n.kernel[0]} * n.kernel[1] * (in.channels / n.groups);
     if (n.op == Op::max_pool || n.op == Op::average_pool) taps = int64_t{n.kernel[0]} * n.kernel[1];
     work += int64_t{n.channels} * n.out_h * n.out_w * (taps + static_cast<int64_t>(steps.size()));
     check(work <= MAX_MACS, f.where(), "the network needs too many operations");
     bool writes = false;
     for (size_t k = 0; k < steps.size(); ++k) {
       step(steps[k], n, made, f.where() + ", step " + std::to_string(k));
-      writes = writes || n.epilogue.back().kind == StepKind::store || n.epilogue.back().kind == StepKind::binarize;
+      writes = writes || n.epilogue.back().writes();
     }
     check(writes, f.where(), "it writes nothing");
     f.done();
@@ -306,7 +319,7 @@ struct Reader {
     for (const Json& output : f.array("outputs", 1, MAX_OUTPUTS)) {
       Fields o(output, "outputs");
       const int id = static_cast<int>(o.integer("value", 1, MAX_INTEGER));
-      const Value& v = value(id, false, static_cast<int64_t>(g.values.size()), o.where());
+      const Value& v = value(id, Kind::float32, static_cast<int64_t>(g.values.size()), o.where());
       count_elements(v.channels, v.height, v.width, o.where());
       const int rank = static_cast<int>(o.integer("rank", 2, 4));
       check(rank != 3, o.where(), "a rank is 2 or 4");

@@ -14,16 +14,19 @@ struct Range {
   int64_t offset = 0, count = 0;
 };
 
-enum class StepKind { affine, add, two_slope, clamp, binarize, store };
+enum class StepKind { affine, add, two_slope, clamp, binarize, quantize, store };
 
 struct Step {
   StepKind kind;
-  Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold
-  int value = 0;      // add: the value read; binarize, store: the value made
+  Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold; quantize multiplier
+  int value = 0;      // add: the value read; binarize, quantize, store: the value made
   bool flip = false;
+  int zero = 0;       // quantize
+
+  bool writes() const { return kind == StepKind::binarize || kind == StepKind::quantize || kind == StepKind::store; }
 };
 
-enum class Op { conv2d, binary_conv2d, max_pool, average_pool, pad_channels, concat, identity };
+enum class Op { conv2d, binary_conv2d, int8_conv2d, max_pool, average_pool, pad_channels, concat, identity };
 
 struct Node {
   Op op;
@@ -35,12 +38,17 @@ struct Node {
   int kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, padding[4] = {0, 0, 0, 0};
   int groups = 1;
   Range weight, bias, activation, weight_offset, weight_scale;
+  int zero = 0;                  // int8_conv2d
   bool inside_divisor = false;
   int before = 0;                // pad_channels
+
+  bool convolves() const { return op == Op::conv2d || op == Op::binary_conv2d || op == Op::int8_conv2d; }
 };
 
+enum class Kind { float32, bits, uint8 };
+
 struct Value {
-  bool bits;
+  Kind kind;
   int channels, height, width;
   int64_t elements() const { return int64_t{channels} * height * width; }
 };
@@ -59,7 +67,7 @@ struct Graph {
   std::vector<Output> outputs;
   std::vector<Value> values;     // by id
   Buffer<float> floats;          // has slack: kernels read whole vectors of it
-  Buffer<uint8_t> bits;          // likewise
+  Buffer<uint8_t> bits;          // binary and 8-bit weights; likewise
 };
 
 // Reads and checks a whole file. Throws Error on anything that docs/format.md does not allow.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <map>
 
 #include "base/cpu.h"
@@ -69,6 +70,18 @@ class Planner {
   int64_t end_ = 0;
 };
 
+// The least halo that serves both readers of a value. A map of which the halo would be the larger part gets none (a small
+// file must not ask for much memory), and so does one whose readers want different bytes there: windows are gathered then.
+Halo widened(const Halo& a, const Halo& b, const Value& v) {
+  if (!b.any()) return a;
+  if (a.any() && a.fill != b.fill) return a;
+  const Halo both = {std::max(a.top, b.top), std::max(a.left, b.left), std::max(a.bottom, b.bottom),
+                     std::max(a.right, b.right), b.fill};
+  const int64_t pixels = int64_t{v.height} * v.width;
+  const int64_t padded = int64_t{both.top + v.height + both.bottom} * (both.left + v.width + both.right);
+  return padded <= 2 * pixels ? both : a;
+}
+
 }  // namespace
 
 Model::Model(Graph graph, const std::string& isa, int threads)
@@ -77,60 +90,107 @@ Model::Model(Graph graph, const std::string& isa, int threads)
   int channels = 0;
   for (const Node& n : graph_.nodes) channels = std::max(channels, n.channels);
   zeros_ = Buffer<float>(static_cast<size_t>(channels));
-  int64_t tile = 0, windows = 0, pixels = 0;
+  int64_t tile = 0, windows = 0, pixels = 0, columns = 0;
   for (const Node& n : graph_.nodes) {
     tasks_.push_back(prepare(graph_, n, places_, zeros_.data(), kernels_, threads));
     const Task& t = *tasks_.back();
     tile = std::max(tile, t.pixels_of_scratch * t.tile_floats * 4);
     windows = std::max(windows, t.pixels_of_scratch * t.window_bytes);
-    pixels = std::max(pixels, t.pixels_of_scratch);
+    pixels = std::max(pixels, t.pixels_of_scratch + kChunkSlack);
+    columns = std::max(columns, t.columns);
   }
+  const int64_t parts[] = {tile, windows, pixels * 4, pixels * 4, pixels * 4, columns * 4,
+                           pixels * static_cast<int64_t>(sizeof(Row))};
   const auto padded = [](int64_t bytes) { return round_up(bytes + static_cast<int64_t>(kSlack), kAlignment); };
-  const int64_t by_pixel = padded(pixels * 4), one = padded(tile) + padded(windows) + 3 * by_pixel;
+  int64_t one = 0;
+  for (int64_t bytes : parts) one += padded(bytes);
   scratch_memory_ = Buffer<uint8_t>(static_cast<size_t>(one * threads));
   for (int t = 0; t < threads; ++t) {
-    uint8_t* at = scratch_memory_.data() + one * t;
-    uint8_t* described = at + padded(tile) + padded(windows);
-    scratch_.push_back({reinterpret_cast<float*>(at), at + padded(tile), reinterpret_cast<int32_t*>(described),
-                        reinterpret_cast<int32_t*>(described + by_pixel), reinterpret_cast<float*>(described + 2 * by_pixel)});
+    uint8_t *at = scratch_memory_.data() + one * t, *part[std::size(parts)];
+    for (size_t i = 0; i < std::size(parts); at += padded(parts[i]), ++i) part[i] = at;
+    scratch_.push_back({reinterpret_cast<float*>(part[0]), part[1], reinterpret_cast<int32_t*>(part[2]),
+                        reinterpret_cast<int32_t*>(part[3]), reinterpret_cast<float*>(part[4]),
+                        reinterpret_cast<int32_t*>(part[5]), reinterpret_cast<Row*>(part[6])});
   }
   nanoseconds.assign(graph_.nodes.size(), 0);
 }
 
-// Gives every value its place. A value's memory is free again after the last node that reads it; a value nobody reads
+// Gives every value its place. A value with a halo, and one of bits, has memory of its own: what surrounds its pixels
+// is written once, here. Any other's memory is free again after the last node that reads it; a value nobody reads
 // lives for the node that makes it; outputs live to the end.
 void Model::plan() {
   const size_t count = graph_.values.size(), last_node = graph_.nodes.size();
   std::vector<size_t> last(count, 0);
+  std::vector<Halo> halos(count);
   std::vector<std::vector<int>> ends(last_node + 1);
   for (size_t i = 0; i < last_node; ++i) {
-    for (int id : graph_.nodes[i].inputs) last[static_cast<size_t>(id)] = i;
-    for (const Step& s : graph_.nodes[i].epilogue)
-      if (s.kind == StepKind::add || s.kind == StepKind::store || s.kind == StepKind::binarize)
-        last[static_cast<size_t>(s.value)] = i;
+    const Node& n = graph_.nodes[i];
+    for (int id : n.inputs) last[static_cast<size_t>(id)] = i;
+    for (const Step& s : n.epilogue)
+      if (s.writes() || s.kind == StepKind::add) last[static_cast<size_t>(s.value)] = i;
+    const size_t input = static_cast<size_t>(n.inputs[0]);
+    if (n.convolves()) halos[input] = widened(halos[input], halo_of(n, graph_.values[input]), graph_.values[input]);
   }
   for (const Output& o : graph_.outputs) last[static_cast<size_t>(o.value)] = last_node;
   for (size_t id = 0; id < count; ++id) ends[last[id]].push_back(static_cast<int>(id));
 
   Planner planner;
-  std::vector<int64_t> at(count), bytes(count);
+  std::vector<int64_t> at(count, -1), bytes(count);  // -1: memory of its own
+  std::vector<bool> taken_over(count, false);
   places_.resize(count);
+  int64_t own = 0;
   const auto place = [&](int id) {
     const Value& v = graph_.values[static_cast<size_t>(id)];
-    const int64_t pixels = int64_t{v.height} * v.width;
-    const int64_t stride = v.bits ? pixel_bytes(v.channels) : id == 0 ? v.channels : round_up(v.channels, 16);
-    bytes[static_cast<size_t>(id)] = round_up(pixels * stride * (v.bits ? 1 : 4), kAlignment);
-    at[static_cast<size_t>(id)] = planner.take(bytes[static_cast<size_t>(id)]);
-    places_[static_cast<size_t>(id)].stride = stride;
+    const Halo& halo = halos[static_cast<size_t>(id)];
+    const int64_t pixel = v.kind == Kind::bits    ? pixel_bytes(v.channels)
+                          : v.kind == Kind::uint8 ? v.channels
+                                                  : 4 * (id == 0 ? v.channels : round_up(v.channels, 16));
+    const int64_t row = pixel * (halo.left + v.width + halo.right);
+    places_[static_cast<size_t>(id)] = {{nullptr, pixel, row}, halo};
+    int64_t& size = bytes[static_cast<size_t>(id)];
+    size = round_up(row * (halo.top + v.height + halo.bottom), kAlignment);
+    if (halo.any() || v.kind == Kind::bits)
+      own += round_up(size + static_cast<int64_t>(kSlack), kAlignment);
+    else
+      at[static_cast<size_t>(id)] = planner.take(size);
   };
   place(0);
   for (size_t i = 0; i < last_node; ++i) {
-    for (const Step& s : graph_.nodes[i].epilogue)
-      if (s.kind == StepKind::store || s.kind == StepKind::binarize) place(s.value);
-    for (int id : ends[i]) planner.give(at[static_cast<size_t>(id)], bytes[static_cast<size_t>(id)]);
+    const Node& n = graph_.nodes[i];
+    int added = -1;  // a value that is read for the last time by an add here: what is stored next may lie in its place
+    for (const Step& s : n.epilogue) {
+      const size_t id = static_cast<size_t>(s.value);
+      if (s.kind == StepKind::add) {
+        const bool input = std::find(n.inputs.begin(), n.inputs.end(), s.value) != n.inputs.end();
+        const bool again = std::count_if(n.epilogue.begin(), n.epilogue.end(), [&](const Step& other) {
+                             return other.kind == StepKind::add && other.value == s.value;
+                           }) > 1;
+        if (last[id] == i && at[id] >= 0 && id != 0 && !input && !again) added = s.value;
+      } else if (s.kind == StepKind::store && added >= 0 && !halos[id].any()) {
+        places_[id] = places_[static_cast<size_t>(added)];
+        at[id] = at[static_cast<size_t>(added)], bytes[id] = bytes[static_cast<size_t>(added)];
+        taken_over[static_cast<size_t>(added)] = true;
+        added = -1;
+      } else if (s.writes()) {
+        place(s.value);
+      }
+    }
+    for (int id : ends[i])
+      if (at[static_cast<size_t>(id)] >= 0 && !taken_over[static_cast<size_t>(id)])
+        planner.give(at[static_cast<size_t>(id)], bytes[static_cast<size_t>(id)]);
   }
-  arena_ = Buffer<uint8_t>(static_cast<size_t>(planner.end()));
-  for (size_t id = 0; id < count; ++id) places_[id].data = arena_.data() + at[id];
+  const int64_t shared = round_up(planner.end() + static_cast<int64_t>(kSlack), kAlignment);
+  arena_ = Buffer<uint8_t>(static_cast<size_t>(shared + own));
+  uint8_t* next = arena_.data() + shared;
+  for (size_t id = 0; id < count; ++id) {
+    Place& p = places_[id];
+    uint8_t* begin = at[id] >= 0 ? arena_.data() + at[id] : next;
+    if (at[id] < 0) {
+      std::memset(begin, p.halo.fill, static_cast<size_t>(bytes[id]));
+      next += round_up(bytes[id] + static_cast<int64_t>(kSlack), kAlignment);
+    }
+    p.map.data = begin + p.halo.top * p.map.row + p.halo.left * p.map.pixel;
+  }
 }
 
 void Model::run_node(int index) {
@@ -165,27 +225,35 @@ void Model::run_tasks() {
 
 void Model::set_value(int id, const float* planes) {
   const Value& v = graph_.values[static_cast<size_t>(id)];
-  const Place& p = places_[static_cast<size_t>(id)];
-  const int64_t pixels = int64_t{v.height} * v.width;
-  if (v.bits) std::fill(p.data, p.data + pixels * p.stride, uint8_t{0});
+  const Map& map = places_[static_cast<size_t>(id)].map;
   for (int64_t c = 0; c < v.channels; ++c)
-    for (int64_t i = 0; i < pixels; ++i) {
-      const float x = planes[c * pixels + i];
-      if (v.bits)
-        p.data[i * p.stride + c / 8] |= static_cast<uint8_t>((x > 0) << (c % 8));
-      else
-        reinterpret_cast<float*>(p.data)[i * p.stride + c] = x;
-    }
+    for (int64_t y = 0; y < v.height; ++y)
+      for (int64_t x = 0; x < v.width; ++x) {
+        const float number = *planes++;
+        uint8_t* pixel = map.data + y * map.row + x * map.pixel;
+        if (v.kind == Kind::float32)
+          std::memcpy(pixel + c * 4, &number, 4);
+        else if (v.kind == Kind::uint8)
+          pixel[c] = static_cast<uint8_t>(number);
+        else
+          pixel[c / 8] = static_cast<uint8_t>((pixel[c / 8] & ~(1 << (c % 8))) | (number > 0) << (c % 8));
+      }
 }
 
 void Model::get_value(int id, float* planes) const {
   const Value& v = graph_.values[static_cast<size_t>(id)];
-  const Place& p = places_[static_cast<size_t>(id)];
-  const int64_t pixels = int64_t{v.height} * v.width;
+  const Map& map = places_[static_cast<size_t>(id)].map;
   for (int64_t c = 0; c < v.channels; ++c)
-    for (int64_t i = 0; i < pixels; ++i)
-      planes[c * pixels + i] = v.bits ? static_cast<float>((p.data[i * p.stride + c / 8] >> (c % 8) & 1) * 2 - 1)
-                                      : reinterpret_cast<const float*>(p.data)[i * p.stride + c];
+    for (int64_t y = 0; y < v.height; ++y)
+      for (int64_t x = 0; x < v.width; ++x, ++planes) {
+        const uint8_t* pixel = map.data + y * map.row + x * map.pixel;
+        if (v.kind == Kind::float32)
+          std::memcpy(planes, pixel + c * 4, 4);
+        else if (v.kind == Kind::uint8)
+          *planes = pixel[c];
+        else
+          *planes = static_cast<float>((pixel[c / 8] >> (c % 8) & 1) * 2 - 1);
+      }
 }
 
 template <class T>
@@ -200,18 +268,18 @@ void Model::run_images(const T* images, int64_t n, float* const* outputs) {
       if (!all_finite(images + image * elements, elements))
         fail("the images hold a number that is not finite (NaN or infinity); check how they were made");
   }
+  const TransformArgs args = {graph_.channels,
+                              graph_.height,
+                              graph_.width,
+                              graph_.reverse,
+                              graph_.floats.data() + graph_.scale.offset,
+                              graph_.floats.data() + graph_.shift.offset,
+                              places_[0].map};
   for (int64_t image = 0; image < n; ++image, images += elements) {
-    if constexpr (eight_bit) {
-      const TransformArgs args = {graph_.channels,
-                                  graph_.height * graph_.width,
-                                  graph_.reverse,
-                                  graph_.floats.data() + graph_.scale.offset,
-                                  graph_.floats.data() + graph_.shift.offset,
-                                  reinterpret_cast<float*>(places_[0].data)};
+    if constexpr (eight_bit)
       kernels_.transform_u8(args, images);
-    } else {
-      set_value(0, images);
-    }
+    else
+      kernels_.transform_f32(args, images);
     run_tasks();
     for (size_t k = 0; k < graph_.outputs.size(); ++k) {
       const int id = graph_.outputs[k].value;

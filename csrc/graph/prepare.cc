@@ -6,7 +6,7 @@
 namespace netsuke {
 namespace {
 
-constexpr int64_t kWindowBytes = 32 << 10;  // a chunk's windows should stay in the first cache
+constexpr int64_t kWindowBytes = 32 << 10;  // a chunk's gathered windows should stay in the first cache
 constexpr int kMostPixels = 84, kTilePixels = 6;
 
 Window window_of(const Node& n, const Value& in) {
@@ -55,12 +55,14 @@ uint32_t flag_of(StepKind kind) {
     case StepKind::clamp: return Stage::kClamp;
     case StepKind::store: return Stage::kStore;
     case StepKind::binarize: return Stage::kBinarize;
+    case StepKind::quantize: return Stage::kQuantize;
   }
   return 0;
 }
 
 Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places) {
-  constexpr uint32_t kOrder[] = {Stage::kAffine, Stage::kAdd, Stage::kTwoSlope, Stage::kClamp, Stage::kStore, Stage::kBinarize};
+  constexpr uint32_t kOrder[] = {Stage::kAffine, Stage::kAdd, Stage::kTwoSlope, Stage::kClamp,
+                                 Stage::kStore,  Stage::kBinarize, Stage::kQuantize};
   const auto rank = [&](uint32_t flag) { return std::find(std::begin(kOrder), std::end(kOrder), flag) - kOrder; };
   ptrdiff_t reached = std::size(kOrder);
   for (const Step& s : n.epilogue) {
@@ -70,16 +72,20 @@ Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<P
     Stage& stage = t.stages.back();
     stage.flags |= flag;
     const float *a = g.floats.data() + s.a.offset, *b = g.floats.data() + s.b.offset;
-    const Place& place = places[static_cast<size_t>(s.value)];
+    const Map& map = places[static_cast<size_t>(s.value)].map;
     switch (s.kind) {
       case StepKind::affine: stage.scale = a, stage.shift = b; break;
       case StepKind::two_slope: stage.positive = a, stage.negative = b; break;
       case StepKind::clamp: stage.low = a, stage.high = b; break;
-      case StepKind::add: stage.add = reinterpret_cast<const float*>(place.data), stage.add_stride = place.stride; break;
-      case StepKind::store: stage.store = reinterpret_cast<float*>(place.data), stage.store_stride = place.stride; break;
+      case StepKind::add: stage.add = map; break;
+      case StepKind::store: stage.store = map; break;
       case StepKind::binarize:
         stage.threshold = a, stage.one_threshold = s.a.count == 1, stage.flip = s.flip;
-        stage.bits = place.data, stage.bits_stride = place.stride;
+        stage.bits = map;
+        break;
+      case StepKind::quantize:
+        stage.multiplier = a[0], stage.zero = static_cast<float>(s.zero);
+        stage.codes = map;
         break;
     }
   }
@@ -151,88 +157,129 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
   a.row_inside = t.row_inside.data(), a.column_inside = t.column_inside.data();
 }
 
-void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, int threads) {
+// What every convolution needs: how its windows are read, its blocks of channels, its units of work, room for its
+// weights. A tap of one group has `tap_bytes`, of which one channel takes `channel_bits`.
+void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place& from, int tap_bytes, int channel_bits,
+                  int threads) {
   const int lanes = t.kernels->lanes, kh = n.kernel[0], kw = n.kernel[1];
-  BinaryConvArgs& a = t.binary;
-  a.window = window_of(n, in);
-  a.bits = from.data, a.bits_stride = from.stride;
-  a.groups = n.groups, a.group_channels = in.channels / n.groups, a.group_outputs = n.channels / n.groups;
-  a.tap_bytes = static_cast<int>(pixel_bytes(a.group_channels));
-  a.row_words = (kw * a.tap_bytes + 3) / 4;
-  a.words = kh * a.row_words;
-  cut_blocks(t, a.group_outputs, a.words, lanes);
-  a.blocks = t.blocks.data(), a.block_count = static_cast<int>(t.blocks.size());
-  const Block& last = t.blocks.back();
-  a.group_weights = last.weight + int64_t{a.words} * last.vectors * lanes;
+  const Map& map = from.map;
+  c.window = window_of(n, in);
+  c.map = map;
+  c.groups = n.groups, c.group_channels = in.channels / n.groups, c.group_outputs = n.channels / n.groups;
+  c.tap_bytes = tap_bytes;
+  const int group_bits = c.group_channels * channel_bits;
+  c.group_bytes = group_bits % 8 ? 0 : group_bits / 8;
+  const Halo needed = halo_of(n, in);
+  c.fill = needed.fill;
+  c.gathered = !from.halo.holds(needed) || (c.groups > 1 && c.group_bytes == 0);
+  const bool joined = kw == 1 || (c.groups == 1 && n.dilation[1] == 1 && map.pixel == tap_bytes);
+  c.segment_taps = joined ? kw : 1;
+  c.segments = kh * kw / c.segment_taps;
+  c.words = (c.segment_taps * tap_bytes + 3) / 4;
+  const int used_bits = (c.groups == 1 ? c.segment_taps * tap_bytes * 8 : group_bits) % 32;
+  c.last_mask = used_bits ? (1u << used_bits) - 1 : ~0u;
+  t.segment_at = Buffer<int32_t>(static_cast<size_t>(c.segments));
+  for (int s = 0; s < c.segments; ++s) {
+    const int tap = s * c.segment_taps;
+    t.segment_at[static_cast<size_t>(s)] = static_cast<int32_t>(
+        c.gathered ? s * c.words * int64_t{4} : tap / kw * n.dilation[0] * map.row + tap % kw * n.dilation[1] * map.pixel);
+  }
+  c.segment_at = t.segment_at.data();
 
-  t.binary_weight = Buffer<uint32_t>(static_cast<size_t>(a.group_weights * a.groups));
-  std::vector<int32_t> tap_sums(static_cast<size_t>(n.channels) * kh * kw);
-  int64_t at = n.weight.offset * 8;
-  for (int o = 0; o < n.channels; ++o) {
-    const int group = o / a.group_outputs, channel = o % a.group_outputs;
-    const auto block = std::find_if(t.blocks.begin(), t.blocks.end(), [&](const Block& b) {
-      return channel < b.channel + b.vectors * lanes;
-    });
-    const int64_t width = block->vectors * lanes;
-    uint32_t* to = t.binary_weight.data() + group * a.group_weights + block->weight + (channel - block->channel);
-    for (int tap = 0; tap < kh * kw; ++tap) {
+  const int64_t length = int64_t{c.segments} * c.words;
+  cut_blocks(t, c.group_outputs, length, lanes);
+  c.blocks = t.blocks.data(), c.block_count = static_cast<int>(t.blocks.size());
+  const Block& last = t.blocks.back();
+  c.group_weights = last.weight + length * last.vectors * lanes;
+  t.weight = Buffer<uint32_t>(static_cast<size_t>(c.group_weights * c.groups));
+  c.weight = t.weight.data();
+
+  const int64_t tile = c.groups == 1 ? 4 * lanes : round_up(n.channels, lanes) + kTileSlack;
+  cut(t, n, c.gathered ? length * 4 : 0, tile, c.groups == 1 ? c.block_count : 1, threads);
+  c.units = t.units;
+}
+
+// Calls put(o, words, width) for every output channel o: its word k belongs to words[k * width].
+template <class Put>
+void pack(Task& t, const Conv& c, Put put) {
+  for (int group = 0; group < c.groups; ++group)
+    for (const Block& b : t.blocks) {
+      const int64_t width = int64_t{b.vectors} * t.kernels->lanes;
+      for (int lane = 0; lane < width && b.channel + lane < c.group_outputs; ++lane)
+        put(group * c.group_outputs + b.channel + lane, t.weight.data() + group * c.group_weights + b.weight + lane, width);
+    }
+}
+
+void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, int threads) {
+  const int taps = n.kernel[0] * n.kernel[1], of_group = in.channels / n.groups;
+  Conv& c = t.binary.conv;
+  prepare_conv(t, c, n, in, from, n.groups == 1 ? static_cast<int>(pixel_bytes(in.channels)) : (of_group + 7) / 8, 1, threads);
+  std::vector<int32_t> tap_sums(static_cast<size_t>(n.channels) * static_cast<size_t>(taps));
+  pack(t, c, [&](int o, uint32_t* to, int64_t width) {
+    int64_t at = n.weight.offset * 8 + int64_t{o} * taps * of_group;
+    for (int tap = 0; tap < taps; ++tap) {
       int ones = 0;
-      for (int c = 0; c < a.group_channels; c += 32) {
-        const int count = std::min(32, a.group_channels - c), byte = tap % kw * a.tap_bytes + c / 8;
+      for (int channel = 0; channel < of_group; channel += 32) {
+        const int count = std::min(32, of_group - channel), byte = tap % c.segment_taps * c.tap_bytes + channel / 8;
         const uint32_t bits = bits_at(g.bits.data(), at, count);
-        to[(tap / kw * a.row_words + byte / 4) * width] |= bits << (byte % 4 * 8);
+        const int64_t word = int64_t{tap / c.segment_taps} * c.words + byte / 4;
+        to[word * width] |= bits << (byte % 4 * 8);
         ones += __builtin_popcount(bits);
         at += count;
       }
-      tap_sums[static_cast<size_t>(o) * kh * kw + tap] = 2 * ones - a.group_channels;
+      tap_sums[static_cast<size_t>(o) * static_cast<size_t>(taps) + static_cast<size_t>(tap)] = 2 * ones - of_group;
     }
-  }
-  a.weight = t.binary_weight.data();
+  });
   border_tables(t, g, n, in, tap_sums);
-
-  const int64_t tile = a.groups == 1 ? 4 * lanes : round_up(n.channels, lanes) + kTileSlack;
-  cut(t, n, a.words * int64_t{4}, tile, a.groups == 1 ? a.block_count : 1, threads);
-  a.units = t.units;
+  t.columns = t.units.chunk * int64_t{n.stride[1]} + n.kernel[1];
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->binary_conv(task.binary, unit, s); };
 }
 
 void prepare_float(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
                    int threads) {
-  const int lanes = t.kernels->lanes;
   FloatConvArgs& a = t.floats;
-  a.window = window_of(n, in);
-  a.map = reinterpret_cast<const float*>(from.data), a.map_stride = from.stride;
-  a.groups = n.groups, a.group_channels = in.channels / n.groups, a.group_outputs = n.channels / n.groups;
-  const int64_t length = int64_t{n.kernel[0]} * n.kernel[1] * a.group_channels;
-  cut_blocks(t, a.group_outputs, length, lanes);
-  a.blocks = t.blocks.data(), a.block_count = static_cast<int>(t.blocks.size());
-  const Block& last = t.blocks.back();
-  a.group_weights = last.weight + length * last.vectors * lanes;
-
-  t.float_weight = Buffer<float>(static_cast<size_t>(a.group_weights * a.groups));
+  const int of_group = in.channels / n.groups;
+  prepare_conv(t, a.conv, n, in, from, of_group * 4, 32, threads);
+  const int64_t length = int64_t{n.kernel[0]} * n.kernel[1] * of_group;
   const float* weight = g.floats.data() + n.weight.offset;
-  for (int group = 0; group < a.groups; ++group)
-    for (const Block& b : t.blocks) {
-      const int64_t width = b.vectors * lanes;
-      for (int lane = 0; lane < width && b.channel + lane < a.group_outputs; ++lane) {
-        const float* row = weight + (int64_t{group} * a.group_outputs + b.channel + lane) * length;
-        float* to = t.float_weight.data() + group * a.group_weights + b.weight + lane;
-        for (int64_t k = 0; k < length; ++k) to[k * width] = row[k];
-      }
-    }
-  a.weight = t.float_weight.data();
+  pack(t, a.conv, [&](int o, uint32_t* to, int64_t width) {
+    for (int64_t k = 0; k < length; ++k) std::memcpy(to + k * width, weight + o * length + k, 4);
+  });
   a.bias = n.bias.count ? g.floats.data() + n.bias.offset : zeros;
-
-  const int64_t tile = a.groups == 1 ? 4 * lanes : round_up(n.channels, lanes) + kTileSlack;
-  cut(t, n, length * 4, tile, a.groups == 1 ? a.block_count : 1, threads);
-  a.units = t.units;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->float_conv(task.floats, unit, s); };
+}
+
+void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
+                  int threads) {
+  Int8ConvArgs& a = t.int8;
+  const Conv& c = a.conv;
+  const int of_group = in.channels / n.groups, taps = n.kernel[0] * n.kernel[1];
+  prepare_conv(t, a.conv, n, in, from, of_group, 8, threads);
+  t.base = Buffer<int32_t>(static_cast<size_t>(n.channels));
+  t.scale = Buffer<float>(static_cast<size_t>(n.channels));
+  const double activation = g.floats[static_cast<size_t>(n.activation.offset)];
+  pack(t, c, [&](int o, uint32_t* to, int64_t width) {
+    const uint8_t* bytes = g.bits.data() + n.weight.offset + int64_t{o} * taps * of_group;
+    const int segment_bytes = c.segment_taps * of_group;
+    int64_t sum = 0;
+    for (int s = 0; s < c.segments; ++s)
+      for (int i = 0; i < segment_bytes; ++i, ++bytes) {
+        to[(int64_t{s} * c.words + i / 4) * width] |= uint32_t{*bytes} << (i % 4 * 8);
+        sum += static_cast<int8_t>(*bytes);
+      }
+    t.base[static_cast<size_t>(o)] = static_cast<int32_t>((t.kernels->code_offset - n.zero) * sum);
+    t.scale[static_cast<size_t>(o)] =
+        static_cast<float>(static_cast<double>(g.floats[static_cast<size_t>(n.weight_scale.offset + o)]) * activation);
+  });
+  a.base = t.base.data(), a.scale = t.scale.data();
+  a.bias = n.bias.count ? g.floats.data() + n.bias.offset : zeros;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->int8_conv(task.int8, unit, s); };
 }
 
 void prepare_pool(Task& t, const Node& n, const Value& in, const Place& from, int threads) {
   PoolArgs& a = t.pool;
   a.window = window_of(n, in);
-  a.map = reinterpret_cast<const float*>(from.data), a.map_stride = from.stride;
+  a.map = from.map;
   a.average = n.op == Op::average_pool, a.inside_divisor = n.inside_divisor;
   cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
   a.units = t.units;
@@ -244,10 +291,11 @@ void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Plac
   for (int id : n.inputs) {
     const Place& place = places[static_cast<size_t>(id)];
     const int channels = g.values[static_cast<size_t>(id)].channels;
-    t.sources.push_back({reinterpret_cast<const float*>(place.data), place.stride, channels, at});
+    t.sources.push_back({place.map, channels, at});
     at += channels;
   }
   CopyArgs& a = t.copy;
+  a.width = n.out_w;
   a.sources = t.sources.data(), a.source_count = static_cast<int>(t.sources.size());
   cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
   a.units = t.units;
@@ -255,6 +303,16 @@ void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Plac
 }
 
 }  // namespace
+
+Halo halo_of(const Node& n, const Value& in) {
+  const auto behind = [](int extent, int out, int kernel, int stride, int pad, int dilation) {
+    return std::max(0, (out - 1) * stride - pad + (kernel - 1) * dilation + 1 - extent);
+  };
+  return {n.padding[0], n.padding[1],
+          behind(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]),
+          behind(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]),
+          static_cast<uint8_t>(n.op == Op::int8_conv2d ? n.zero : 0)};
+}
 
 std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::vector<Place>& places, const float* zeros,
                               const Kernels& kernels, int threads) {
@@ -264,10 +322,13 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
   const Value& in = graph.values[static_cast<size_t>(node.inputs[0])];
   const Place& from = places[static_cast<size_t>(node.inputs[0])];
   const Epilogue epilogue = epilogue_of(t, graph, node, places);
-  t.binary.epilogue = t.floats.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
+  t.binary.conv.epilogue = t.floats.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
   switch (node.op) {
     case Op::binary_conv2d:
       prepare_binary(t, graph, node, in, from, threads);
+      break;
+    case Op::int8_conv2d:
+      prepare_int8(t, graph, node, in, from, zeros, threads);
       break;
     case Op::conv2d:
       prepare_float(t, graph, node, in, from, zeros, threads);

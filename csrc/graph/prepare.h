@@ -10,29 +10,45 @@
 
 namespace netsuke {
 
-// Where each value lies: its first byte and the bytes (bits) or floats (float maps) from one pixel to the next.
+// What a value's windows see around it: that many pixels, every byte `fill`.
+struct Halo {
+  int top = 0, left = 0, bottom = 0, right = 0;
+  uint8_t fill = 0;
+
+  bool any() const { return top || left || bottom || right; }
+  bool holds(const Halo& other) const {
+    return !other.any() || (fill == other.fill && top >= other.top && left >= other.left && bottom >= other.bottom &&
+                            right >= other.right);
+  }
+};
+
+// The halo that a convolution reads of its input.
+Halo halo_of(const Node& convolution, const Value& input);
+
+// Where a value lies.
 struct Place {
-  uint8_t* data;
-  int64_t stride;
+  Map map;
+  Halo halo;
 };
 
 struct Task {
   void (*run)(const Task&, int unit, const Scratch&);
   const Kernels* kernels;
   Units units{};
-  int64_t tile_floats = 0, window_bytes = 0, pixels_of_scratch = 0;  // of one thread's scratch
+  int64_t tile_floats = 0, window_bytes = 0, pixels_of_scratch = 0, columns = 0;  // of one thread's scratch
 
   BinaryConvArgs binary{};
   FloatConvArgs floats{};
+  Int8ConvArgs int8{};
   PoolArgs pool{};
   CopyArgs copy{};
 
   std::vector<Stage> stages;
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
-  Buffer<uint32_t> binary_weight;
-  Buffer<float> float_weight, scale, offset, constant;
-  Buffer<int32_t> base, row_border, column_border, row_inside, column_inside;
+  Buffer<uint32_t> weight;
+  Buffer<float> scale, offset, constant;
+  Buffer<int32_t> segment_at, base, row_border, column_border, row_inside, column_inside;
 };
 
 // `zeros` holds as many zeros as the node has channels; `places` is indexed by value. All must outlive the task.

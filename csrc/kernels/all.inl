@@ -2,14 +2,17 @@
 // anonymous namespace, includes this, and so exports one function only. Nothing here may use the standard library:
 // its inline functions would be compiled with this set's flags and shared with the rest of the program.
 
-#include "kernels/window/window.inl"
+#include "kernels/conv/walk.inl"
 #include "kernels/epilogue/epilogue.inl"
+#include "kernels/conv/tile.inl"
 #include "kernels/binary_conv/binary_conv.inl"
 #include "kernels/float_conv/float_conv.inl"
+#include "kernels/int8_conv/int8_conv.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/copy/copy.inl"
 #include "kernels/transform/transform.inl"
 
 namespace {
-constexpr netsuke::Kernels kKernels = {kIsa, L, binary_conv, float_conv, pool, copy, transform_u8};
+constexpr netsuke::Kernels kKernels = {kIsa,      L,    kCodeOffset, binary_conv,  float_conv,
+                                       int8_conv, pool, copy,        transform_u8, transform_f32};
 }

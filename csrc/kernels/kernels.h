@@ -1,11 +1,12 @@
 // The contract between the graph and the kernels: plain structs and function pointers, one table an instruction set.
 //
-// Letters: H, W extent of a map; C channels of its input, O of its result; K length of one window; p a pixel of the
-// result, counted row by row; L lanes of a vector (output channels, so no sum ever crosses lanes).
+// Letters: H, W extent of a map; C channels of its input, O of its result; p a pixel of the result, counted row by
+// row; L lanes of a vector (output channels, so no sum ever crosses lanes).
 //
-// Float maps lie in memory as pixels of `stride` floats (C rounded up to 16, or exactly C for the network's input);
-// bit maps as pixels of pixel_bytes(C) bytes, least significant bit first, bits past C zero. Per-channel arrays are
-// padded with zeros to round_up(O, 16). Memory has kSlack bytes behind it.
+// A float map has 4 * round_up(C, 16) bytes a pixel (exactly 4 * C for the network's input), a map of bits
+// pixel_bytes(C), least significant bit first, bits past C zero, a map of uint8 exactly C. A map may have a halo:
+// pixels around it that hold what a window sees outside the image. Per-channel arrays are padded with zeros to
+// round_up(O, 16). Memory has kSlack bytes behind it.
 #pragma once
 
 #include <cstddef>
@@ -13,14 +14,20 @@
 
 namespace netsuke {
 
-// Bytes of one pixel of a bit map, and of one tap of a binary window: whole stores of any vector of 8 or 16 lanes.
+// Bytes of one pixel of a map of bits: whole stores of any vector of 8 or 16 lanes.
 constexpr int64_t pixel_bytes(int64_t channels) {
   return channels <= 16 ? 2 : (channels + 31) / 32 * 4;
 }
 
+// `data` is the first pixel inside; `pixel` and `row` are the bytes from one pixel, or row, to the next.
+struct Map {
+  uint8_t* data;
+  int64_t pixel, row;
+};
+
 // ---------------------------------------------------------------------------------------------- epilogue
-// A run of steps in this order, each there or not: affine, add, two_slope, clamp, store, binarize. Every epilogue is a
-// sequence of stages; all but the last also leave y in the tile.
+// A run of steps in this order, each there or not: affine, add, two_slope, clamp, store, binarize, quantize. Every
+// epilogue is a sequence of stages; all but the last also leave y in the tile.
 struct Stage {
   enum Flag : uint32_t {
     kAdd = 1,
@@ -30,17 +37,14 @@ struct Stage {
     kCompiled = 16,  // the flags below it are compiled into the stage
     kAffine = 16,
     kClamp = 32,
+    kQuantize = 64,
   };
   uint32_t flags;
   bool flip;             // binarize: y <= threshold instead of y >= threshold
   bool one_threshold;    // binarize: threshold[0] serves every channel
   const float *scale, *shift, *positive, *negative, *low, *high, *threshold;
-  const float* add;      // a float map
-  int64_t add_stride;    // floats a pixel
-  float* store;          // a float map
-  int64_t store_stride;  // floats a pixel
-  uint8_t* bits;         // a bit map
-  int64_t bits_stride;   // bytes a pixel
+  float multiplier, zero;             // quantize
+  Map add, store, bits, codes;        // float, float, bits, uint8
 };
 
 struct Epilogue {
@@ -49,37 +53,49 @@ struct Epilogue {
   int channels;  // O
 };
 
-// ---------------------------------------------------------------------------------------------- windows
-struct Window {
-  int in_h, in_w, out_h, out_w;
-  int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-};
-
-// ---------------------------------------------------------------------------------------------- families
+// ---------------------------------------------------------------------------------------------- work
 // A family's `run(args, unit, scratch)` does one unit: a run of `chunk` pixels and every `splits`-th share of the
 // channels, epilogue included. Units are independent of one another. units = ceil(H*W / chunk) * splits.
 struct Units {
   int pixels, chunk, splits, count;
 };
 
-// Output channels are cut into blocks of 4, 2 or 1 vectors; weights lie block after block, each [K][channels].
+struct Window {
+  int in_h, in_w, out_h, out_w;
+  int kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+};
+
+// ---------------------------------------------------------------------------------------------- convolutions
+// Output channels are cut into blocks of 4, 2 or 1 vectors; weights lie block after block, each [segment][word][channel].
 struct Block {
   int channel, vectors;     // first channel, width in vectors
-  int64_t weight;           // where its weights begin, in elements
+  int64_t weight;           // where its weights begin, in words
+};
+
+// A window is read as `segments` runs of `words` 32-bit words: a run is a kernel row where its taps lie side by side
+// in the map, else one tap. A word is a float, 32 bits or 4 codes.
+struct Conv {
+  Units units;
+  Window window;
+  Map map;
+  // Where the halo of the map does not reach, or bits of a group do not begin at a byte, windows are gathered first.
+  bool gathered;
+  uint8_t fill;               // every byte outside the image
+  int segments, words;
+  int segment_taps, tap_bytes;
+  const int32_t* segment_at;  // where each begins, in bytes from the window's first tap
+  uint32_t last_mask;         // of the last word of a segment, those bits that belong to it (binary only)
+  int groups, group_channels, group_outputs;
+  int64_t group_bytes;        // from one group's channels to the next's in a pixel
+  const uint32_t* weight;
+  int64_t group_weights;      // words of one group
+  const Block* blocks;        // of one group
+  int block_count;
+  Epilogue epilogue;
 };
 
 struct BinaryConvArgs {
-  Units units;
-  Window window;
-  const uint8_t* bits;
-  int64_t bits_stride;
-  int groups, group_channels, group_outputs;
-  int tap_bytes;            // one tap of one group in a packed window
-  int row_words, words;     // one kernel row, and K, in 32-bit words
-  const uint32_t* weight;   // per group, per block: [K][block]
-  int64_t group_weights;    // elements of one group
-  const Block* blocks;      // of one group
-  int block_count;
+  Conv conv;
   // Tables by border class, a row of round_up(O, 16) each. The row of a pixel begins at row_border[y] + column_border[x].
   const int32_t* base;      // D = base - 2 * popcount(window XOR weight)
   const float* constant;    // K of docs/format.md, section 4
@@ -87,41 +103,36 @@ struct BinaryConvArgs {
   const int32_t *row_inside, *column_inside;  // n = row_inside[y] * column_inside[x]
   const float* scale;       // [O]: A
   const float* offset;      // [O]: B, or null when every beta_w is 0
-  Epilogue epilogue;
 };
 
 struct FloatConvArgs {
-  Units units;
-  Window window;
-  const float* map;
-  int64_t map_stride;
-  int groups, group_channels, group_outputs;
-  const float* weight;
-  int64_t group_weights;
-  const Block* blocks;
-  int block_count;
+  Conv conv;
   const float* bias;        // [O]
-  Epilogue epilogue;
+};
+
+struct Int8ConvArgs {
+  Conv conv;
+  const int32_t* base;      // [O]: S = base + what the dot products of code_offset give
+  const float *scale, *bias;  // [O]: A, bias
 };
 
 struct PoolArgs {
   Units units;
   Window window;
-  const float* map;
-  int64_t map_stride;
+  Map map;
   bool average, inside_divisor;
   Epilogue epilogue;
 };
 
 // Inputs one after another along the channels, zeros before and after: pad_channels, concat and identity.
 struct CopySource {
-  const float* map;
-  int64_t map_stride;
+  Map map;
   int channels, at;         // written to channels [at, at + channels)
 };
 
 struct CopyArgs {
   Units units;
+  int width;                // of the result, in pixels
   const CopySource* sources;
   int source_count;
   Epilogue epilogue;
@@ -129,30 +140,40 @@ struct CopyArgs {
 
 // One image, planes of uint8 or float32, to the network's input map.
 struct TransformArgs {
-  int channels, pixels;
+  int channels, height, width;
   bool reverse;             // BGR
   const float* scale;
   const float* shift;
-  float* map;               // stride is exactly `channels`
+  Map map;                  // 4 * channels bytes a pixel
+};
+
+// A stretch of one row of the result: `count` pixels from the `first` of the chunk, which is (y, x).
+struct Row {
+  int first, count, y, x;
 };
 
 struct Scratch {
   float* tile;              // chunk x channels
   uint8_t* windows;         // chunk x window
-  // Of each pixel of the chunk, in a binary convolution:
+  // Of each pixel of the chunk:
+  int32_t* at;              // where its window begins
   int32_t* border;          // where its border class begins in the tables
-  int32_t* ones;            // popcount of its window
   float* sum;               // Sa
+  int32_t* columns;         // popcounts of the columns that a row of windows sees
+  Row* rows;
 };
 
 struct Kernels {
   const char* isa;
   int lanes;                // L
+  int code_offset;          // int8_conv computes the sum of w * (q - code_offset)
   void (*binary_conv)(const BinaryConvArgs&, int unit, const Scratch&);
   void (*float_conv)(const FloatConvArgs&, int unit, const Scratch&);
+  void (*int8_conv)(const Int8ConvArgs&, int unit, const Scratch&);
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
+  void (*transform_f32)(const TransformArgs&, const float* planes);
 };
 
 // Pixels of a scratch that a kernel may fill past the chunk: every register tile is computed whole.

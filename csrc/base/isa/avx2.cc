@@ -29,10 +29,16 @@ inline uint32_t f_ge(F a, F b) { return static_cast<uint32_t>(_mm256_movemask_ps
 inline uint32_t f_le(F a, F b) { return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ))); }
 
 inline U u_load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const U*>(p)); }
-inline void u_store(int32_t* p, U a) { _mm256_storeu_si256(reinterpret_cast<U*>(p), a); }
+inline void u_store(void* p, U a) { _mm256_storeu_si256(static_cast<U*>(p), a); }
 inline U u_set1(uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
+inline U u_broadcast(const uint8_t* p) {
+  int x;
+  __builtin_memcpy(&x, p, 4);
+  return _mm256_set1_epi32(x);
+}
 inline U u_zero() { return _mm256_setzero_si256(); }
 inline U u_xor(U a, U b) { return _mm256_xor_si256(a, b); }
+inline U u_xor_and(U a, U b, U m) { return _mm256_and_si256(_mm256_xor_si256(a, b), m); }
 inline U u_add(U a, U b) { return _mm256_add_epi32(a, b); }
 inline U u_sub(U a, U b) { return _mm256_sub_epi32(a, b); }
 inline F f_from_i32(U a) { return _mm256_cvtepi32_ps(a); }
@@ -48,6 +54,34 @@ inline U count_add(U acc, U x) {
 }
 inline U count_total(U acc) {
   return _mm256_madd_epi16(_mm256_maddubs_epi16(acc, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+}
+
+// Products of bytes as products of 16-bit numbers, even bytes and odd ones apart: maddubs would saturate.
+constexpr int kCodeOffset = 0, kInt8Rows4 = 2, kInt8Rows2 = 3, kInt8Rows1 = 4;
+using D = U;
+struct C {
+  U even, odd;
+};
+using Q = C;
+inline D d_zero() { return u_zero(); }
+inline C c_load(const uint32_t* p) {
+  const U w = u_load(p);
+  return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
+}
+inline Q q_broadcast(const uint8_t* p) {
+  const U q = u_broadcast(p);
+  return {_mm256_and_si256(q, _mm256_set1_epi16(255)), _mm256_srli_epi16(q, 8)};
+}
+inline D d_dot(D acc, C w, Q q) {
+  return u_add(acc, u_add(_mm256_madd_epi16(w.even, q.even), _mm256_madd_epi16(w.odd, q.odd)));
+}
+inline U d_total(D acc) { return acc; }
+
+inline void f_store_codes(uint8_t* p, F y, int count) {
+  const U words = _mm256_cvtps_epi32(y);  // to nearest even
+  const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  const long long bytes = _mm_cvtsi128_si64(_mm_packus_epi16(shorts, shorts));
+  __builtin_memcpy(p, &bytes, static_cast<size_t>(count));
 }
 
 }  // namespace

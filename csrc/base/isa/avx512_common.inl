@@ -21,10 +21,25 @@ inline uint32_t f_ge(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 inline uint32_t f_le(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 
 inline U u_load(const uint32_t* p) { return _mm512_loadu_si512(p); }
-inline void u_store(int32_t* p, U a) { _mm512_storeu_si512(p, a); }
+inline void u_store(void* p, U a) { _mm512_storeu_si512(p, a); }
 inline U u_set1(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+inline U u_broadcast(const uint8_t* p) {
+  int x;
+  __builtin_memcpy(&x, p, 4);
+  return _mm512_set1_epi32(x);
+}
 inline U u_zero() { return _mm512_setzero_si512(); }
 inline U u_xor(U a, U b) { return _mm512_xor_si512(a, b); }
+inline U u_xor_and(U a, U b, U m) { return _mm512_ternarylogic_epi32(a, b, m, 0x28); }
 inline U u_add(U a, U b) { return _mm512_add_epi32(a, b); }
 inline U u_sub(U a, U b) { return _mm512_sub_epi32(a, b); }
 inline F f_from_i32(U a) { return _mm512_cvtepi32_ps(a); }
+
+using D = U;
+inline D d_zero() { return u_zero(); }
+inline U d_total(D acc) { return acc; }
+
+inline void f_store_codes(uint8_t* p, F y, int count) {
+  const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(y));  // to nearest even
+  _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1u << count) - 1), bytes);
+}

@@ -42,10 +42,19 @@ inline uint32_t f_ge(F x, F y) { return mask_of(vcgeq_f32(x.a, y.a), vcgeq_f32(x
 inline uint32_t f_le(F x, F y) { return mask_of(vcleq_f32(x.a, y.a), vcleq_f32(x.b, y.b)); }
 
 inline U u_load(const uint32_t* p) { return {vld1q_u32(p), vld1q_u32(p + 4)}; }
-inline void u_store(int32_t* p, U x) { vst1q_s32(p, vreinterpretq_s32_u32(x.a)), vst1q_s32(p + 4, vreinterpretq_s32_u32(x.b)); }
+inline void u_store(void* p, U x) {
+  uint8_t* to = static_cast<uint8_t*>(p);
+  vst1q_u8(to, vreinterpretq_u8_u32(x.a)), vst1q_u8(to + 16, vreinterpretq_u8_u32(x.b));
+}
 inline U u_set1(uint32_t x) { return {vdupq_n_u32(x), vdupq_n_u32(x)}; }
+inline U u_broadcast(const uint8_t* p) {
+  uint32_t x;
+  __builtin_memcpy(&x, p, 4);
+  return u_set1(x);
+}
 inline U u_zero() { return u_set1(0); }
 inline U u_xor(U x, U y) { return {veorq_u32(x.a, y.a), veorq_u32(x.b, y.b)}; }
+inline U u_xor_and(U x, U y, U m) { return {vandq_u32(veorq_u32(x.a, y.a), m.a), vandq_u32(veorq_u32(x.b, y.b), m.b)}; }
 inline U u_add(U x, U y) { return {vaddq_u32(x.a, y.a), vaddq_u32(x.b, y.b)}; }
 inline U u_sub(U x, U y) { return {vsubq_u32(x.a, y.a), vsubq_u32(x.b, y.b)}; }
 inline F f_from_i32(U x) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.a)), vcvtq_f32_s32(vreinterpretq_s32_u32(x.b))}; }
@@ -57,6 +66,37 @@ inline uint32x4_t bytes_add(uint32x4_t acc, uint32x4_t x) {
 inline uint32x4_t bytes_total(uint32x4_t acc) { return vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u32(acc))); }
 inline U count_add(U acc, U x) { return {bytes_add(acc.a, x.a), bytes_add(acc.b, x.b)}; }
 inline U count_total(U acc) { return {bytes_total(acc.a), bytes_total(acc.b)}; }
+
+// Codes as signed numbers, q - 128: the product of two signed bytes fits 16 bits, pairs are added up in 32.
+constexpr int kCodeOffset = 128, kInt8Rows4 = 1, kInt8Rows2 = 2, kInt8Rows1 = 4;
+struct D {
+  int32x4_t a, b, c, d;  // two partial sums a lane
+};
+struct C {
+  int8x16_t a, b;
+};
+using Q = int8x16_t;
+inline D d_zero() { return {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)}; }
+inline C c_load(const uint32_t* p) {
+  return {vreinterpretq_s8_u32(vld1q_u32(p)), vreinterpretq_s8_u32(vld1q_u32(p + 4))};
+}
+inline Q q_broadcast(const uint8_t* p) {
+  return vreinterpretq_s8_u32(veorq_u32(u_broadcast(p).a, vdupq_n_u32(0x80808080u)));
+}
+inline D d_dot(D acc, C w, Q q) {
+  return {vpadalq_s16(acc.a, vmull_s8(vget_low_s8(w.a), vget_low_s8(q))), vpadalq_s16(acc.b, vmull_high_s8(w.a, q)),
+          vpadalq_s16(acc.c, vmull_s8(vget_low_s8(w.b), vget_low_s8(q))), vpadalq_s16(acc.d, vmull_high_s8(w.b, q))};
+}
+inline U d_total(D acc) {
+  return {vreinterpretq_u32_s32(vpaddq_s32(acc.a, acc.b)), vreinterpretq_u32_s32(vpaddq_s32(acc.c, acc.d))};
+}
+
+inline void f_store_codes(uint8_t* p, F y, int count) {
+  const uint16x8_t shorts = vcombine_u16(vmovn_u32(vcvtnq_u32_f32(y.a)), vmovn_u32(vcvtnq_u32_f32(y.b)));
+  uint8_t bytes[8];
+  vst1_u8(bytes, vmovn_u16(shorts));
+  __builtin_memcpy(p, bytes, static_cast<size_t>(count));
+}
 
 }  // namespace
 

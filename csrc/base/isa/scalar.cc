@@ -45,10 +45,16 @@ inline U u_load(const uint32_t* p) {
   __builtin_memcpy(r.v, p, sizeof r.v);
   return r;
 }
-inline void u_store(int32_t* p, U a) { __builtin_memcpy(p, a.v, sizeof a.v); }
+inline void u_store(void* p, U a) { __builtin_memcpy(p, a.v, sizeof a.v); }
 inline U u_set1(uint32_t x) { return lanes<U>([&](int) { return x; }); }
+inline U u_broadcast(const uint8_t* p) {
+  uint32_t x;
+  __builtin_memcpy(&x, p, 4);
+  return u_set1(x);
+}
 inline U u_zero() { return u_set1(0); }
 inline U u_xor(U a, U b) { return lanes<U>([&](int i) { return a.v[i] ^ b.v[i]; }); }
+inline U u_xor_and(U a, U b, U m) { return lanes<U>([&](int i) { return (a.v[i] ^ b.v[i]) & m.v[i]; }); }
 inline U u_add(U a, U b) { return lanes<U>([&](int i) { return a.v[i] + b.v[i]; }); }
 inline U u_sub(U a, U b) { return lanes<U>([&](int i) { return a.v[i] - b.v[i]; }); }
 inline F f_from_i32(U a) { return lanes<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
@@ -62,6 +68,27 @@ inline uint32_t popcount(uint32_t x) {
 }
 inline U count_add(U acc, U x) { return lanes<U>([&](int i) { return acc.v[i] + popcount(x.v[i]); }); }
 inline U count_total(U acc) { return acc; }
+
+constexpr int kCodeOffset = 0, kInt8Rows4 = 1, kInt8Rows2 = 2, kInt8Rows1 = 4;
+using D = U;
+using C = U;
+using Q = U;
+inline D d_zero() { return u_zero(); }
+inline C c_load(const uint32_t* p) { return u_load(p); }
+inline Q q_broadcast(const uint8_t* p) { return u_broadcast(p); }
+inline D d_dot(D acc, C w, Q q) {
+  return lanes<U>([&](int i) {
+    int32_t sum = static_cast<int32_t>(acc.v[i]);
+    for (int b = 0; b < 32; b += 8) sum += static_cast<int8_t>(w.v[i] >> b) * static_cast<uint8_t>(q.v[i] >> b);
+    return static_cast<uint32_t>(sum);
+  });
+}
+inline U d_total(D acc) { return acc; }
+
+// y is 0 to 255: adding 2^23 leaves no bits behind the point, rounded to nearest even.
+inline void f_store_codes(uint8_t* p, F y, int count) {
+  for (int i = 0; i < count; ++i) p[i] = static_cast<uint8_t>(y.v[i] + 8388608.0f - 8388608.0f);
+}
 
 }  // namespace
 

@@ -6,66 +6,31 @@
 //
 //   D = n1 + Sw(all) - Sw(p) - 2 * popcount(w XOR a) = base[border class] - 2 * popcount(w XOR a)
 //
-// |D| <= n1 <= 2^22, so D is exact as a float32.
+// |D| <= n1 <= 2^22, so D is exact as a float32, and so are its parts.
 
 namespace {
 
 using netsuke::BinaryConvArgs;
-using netsuke::Block;
 
-// counts[i][v * L + lane] = popcount over k of (a[i][k] XOR w[k][v * L + lane]), for MR windows and V vectors.
-// A count_add may hold only kCountSteps steps before its lanes must be widened by count_total.
-template <int MR, int V>
-void binary_tile(const uint32_t* a, int64_t a_stride, const uint32_t* w, int words, int32_t* counts, int64_t stride) {
-  for (int begin = 0; begin < words; begin += kCountSteps) {
-    const int end = words - begin < kCountSteps ? words : begin + kCountSteps;
-    U acc[MR][V];
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[i][v] = u_zero();
-    for (int k = begin; k < end; ++k) {
-      const uint32_t* wk = w + static_cast<int64_t>(k) * V * L;
-#pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
-        const U bits = u_set1(a[i * a_stride + k]);
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) acc[i][v] = count_add(acc[i][v], u_xor(u_load(wk + v * L), bits));
-      }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) {
-        int32_t* to = counts + i * stride + v * L;
-        U total = count_total(acc[i][v]);
-        if (begin > 0) total = u_add(total, u_load(reinterpret_cast<const uint32_t*>(to)));
-        u_store(to, total);
-      }
+template <bool masked>
+struct CountBits {
+  using Acc = U;
+  using Weight = U;
+  using Word = U;
+  static constexpr int kRows4 = kBinaryRows4, kRows2 = kBinaryRows2, kRows1 = kBinaryRows1, kSteps = kCountSteps;
+  static constexpr bool kMasked = masked;
+  static U begin(int) { return u_zero(); }
+  static U weight(const uint32_t* p) { return u_load(p); }
+  static U word(const uint8_t* p) { return u_broadcast(p); }
+  static U step(U acc, U w, U a) { return count_add(acc, u_xor(w, a)); }
+  static U last(U acc, U w, U a, uint32_t mask) { return count_add(acc, u_xor_and(w, a, u_set1(mask))); }
+  static void store(U acc, float* out, bool first) {
+    const U total = count_total(acc);
+    u_store(out, first ? total : u_add(total, u_load(reinterpret_cast<const uint32_t*>(out))));
   }
-}
+};
 
-// Counts of `count` windows against one block. The scratch has room for whole tiles past `count`.
-template <int MR, int V>
-void binary_block(const uint32_t* a, int64_t a_stride, int count, const uint32_t* w, int words, int32_t* counts,
-                  int64_t stride) {
-  int i = 0;
-  for (; i < count && count - i > MR / 3; i += MR)
-    binary_tile<MR, V>(a + i * a_stride, a_stride, w, words, counts + i * stride, stride);
-  for (; i < count; ++i) binary_tile<1, V>(a + i * a_stride, a_stride, w, words, counts + i * stride, stride);
-}
-
-void binary_blocks(const Block& b, const uint32_t* a, int64_t a_stride, int count, const uint32_t* w, int words,
-                   int32_t* counts, int64_t stride) {
-  if (b.vectors == 4)
-    binary_block<kBinaryRows4, 4>(a, a_stride, count, w + b.weight, words, counts, stride);
-  else if (b.vectors == 2)
-    binary_block<kBinaryRows2, 2>(a, a_stride, count, w + b.weight, words, counts, stride);
-  else
-    binary_block<kBinaryRows1, 1>(a, a_stride, count, w + b.weight, words, counts, stride);
-}
-
-// Where a stage takes y from counts: y = fma(A, D, K), then, if some beta_w is not 0, y = fma(B, Sa, y).
+// y = fma(A, D, K), then, if some beta_w is not 0, y = fma(B, Sa, y).
 template <bool offset>
 struct FromCounts {
   struct Channels {
@@ -93,90 +58,99 @@ struct FromCounts {
   }
 };
 
-// Border class and Sa = 2 * popcount(window) - n of every pixel of the chunk, a row of the result at a time.
-void describe_pixels(const BinaryConvArgs& x, int pixel, int count, const Scratch& scratch) {
-  int32_t* border = scratch.border;
-  const int32_t* ones = scratch.ones;
-  float* sum = scratch.sum;
-  int row = pixel / x.window.out_w, column = pixel % x.window.out_w;
-  while (count > 0) {
-    const int n = x.window.out_w - column < count ? x.window.out_w - column : count;
-    const int32_t row_border = x.row_border[row], row_inside = x.row_inside[row];
-    const int32_t *column_border = x.column_border + column, *column_inside = x.column_inside + column;
-    for (int i = 0; i < n; ++i) border[i] = row_border + column_border[i];
-    if (x.offset)
-      for (int i = 0; i < n; ++i) sum[i] = static_cast<float>(2 * ones[i] - row_inside * column_inside[i]);
-    border += n, ones += n, sum += n, count -= n;
-    column = 0, ++row;
+inline int count_ones(const uint8_t* bytes, int words, uint32_t last_mask) {
+  int ones = 0, k = 0;
+  for (; k + 2 < words; k += 2) {
+    uint64_t two;
+    __builtin_memcpy(&two, bytes + k * 4, 8);
+    ones += __builtin_popcountll(two);
   }
+  for (; k < words; ++k) {
+    uint32_t word;
+    __builtin_memcpy(&word, bytes + k * 4, 4);
+    ones += __builtin_popcount(k + 1 < words ? word : word & last_mask);
+  }
+  return ones;
 }
 
-// Windows of one group that does not begin at a byte or does not end where its tap does: bit by bit in bytes.
-void gather_bits(const BinaryConvArgs& x, int group, int pixel, int count, uint8_t* out, int32_t* ones) {
-  const Window& w = x.window;
-  const int64_t from = static_cast<int64_t>(group) * x.group_channels;
-  for (int i = 0; i < count; ++i, out += x.words * 4) {
-    zero_bytes(out, x.words * 4);
-    const int y = (pixel + i) / w.out_w * w.stride_h - w.pad_top, px = (pixel + i) % w.out_w * w.stride_w - w.pad_left;
-    for (int ky = 0; ky < w.kernel_h; ++ky)
-      for (int kx = 0; kx < w.kernel_w; ++kx) {
-        const int iy = y + ky * w.dilation_h, ix = px + kx * w.dilation_w;
-        if (iy < 0 || iy >= w.in_h || ix < 0 || ix >= w.in_w) continue;
-        const uint8_t* bits = x.bits + (static_cast<int64_t>(iy) * w.in_w + ix) * x.bits_stride;
-        uint8_t* tap = out + ky * x.row_words * 4 + kx * x.tap_bytes;
-        for (int c = 0; c < x.group_channels; c += 8) {
-          const int64_t at = from + c;
-          // The byte after the last may belong to the next pixel; the mask takes its bits out.
-          uint32_t eight = (bits[at / 8] | bits[at / 8 + 1] << 8) >> (at % 8);
-          const int left = x.group_channels - c;
-          tap[c / 8] = static_cast<uint8_t>(left < 8 ? eight & ((1u << left) - 1) : eight);
-        }
+// columns[j] = popcount of the kernel_h pixels below each other at column j, `count` columns. Word is what a pixel has.
+template <class Word>
+void count_columns(const uint8_t* at, int64_t down, int height, int words, int count, int32_t* columns) {
+  for (int ky = 0; ky < height; ++ky, at += down)
+    for (int k = 0; k < words; ++k) {
+      const uint8_t* from = at + k * sizeof(Word);
+      for (int j = 0; j < count; ++j) {
+        Word bits;
+        __builtin_memcpy(&bits, from + j * static_cast<int64_t>(words) * sizeof(Word), sizeof(Word));
+        const int ones = sizeof(Word) == 8 ? __builtin_popcountll(bits) : __builtin_popcount(static_cast<uint32_t>(bits));
+        columns[j] = ky + k == 0 ? ones : columns[j] + ones;
       }
-    if (ones) ones[i] = count_ones(out, x.words * int64_t{4});
-  }
+    }
 }
 
-// One chunk. Without groups, each block of channels goes through the epilogue while it is in the first cache.
-template <bool offset>
-void binary_chunk(const BinaryConvArgs& x, const Share& share, const Scratch& scratch) {
-  const uint32_t* windows = reinterpret_cast<const uint32_t*>(scratch.windows);
-  int32_t* counts = reinterpret_cast<int32_t*>(scratch.tile);
-  int32_t* ones = offset ? scratch.ones : nullptr;
-  if (x.groups == 1) {
-    const Gather g = {x.bits, x.bits_stride, x.tap_bytes, x.row_words * 4, x.words * 4};
-    gather(x.window, g, share.pixel, share.count, scratch.windows, ones);
-    describe_pixels(x, share.pixel, share.count, scratch);
-    for (int b = share.first; b < share.end; ++b) {
-      const Block& block = x.blocks[b];
-      const int width = block.vectors * L;
-      binary_blocks(block, windows, x.words, share.count, x.weight, x.words, counts, width);
-      const Tile tile = {scratch.tile, width, share.pixel, share.count, block.channel, width};
-      run_epilogue(x.epilogue, FromCounts<offset>{x, tile, scratch}, tile);
-    }
+// Sa = 2 * popcount(window) - n of a row of pixels whose windows are read from the map: sums of columns.
+void sum_row(const BinaryConvArgs& x, const Row& row, const Scratch& scratch) {
+  const Conv& c = x.conv;
+  const Window& w = c.window;
+  const int count = (row.count - 1) * w.stride_w + w.kernel_w;
+  const uint8_t* at = c.map.data + (int64_t{row.y} * w.stride_h - w.pad_top) * c.map.row +
+                      (int64_t{row.x} * w.stride_w - w.pad_left) * c.map.pixel;
+  const int64_t down = w.dilation_h * c.map.row;
+  int32_t* columns = scratch.columns;
+  if (c.tap_bytes == 2)
+    count_columns<uint16_t>(at, down, w.kernel_h, 1, count, columns);
+  else if (c.tap_bytes % 8)
+    count_columns<uint32_t>(at, down, w.kernel_h, c.tap_bytes / 4, count, columns);
+  else
+    count_columns<uint64_t>(at, down, w.kernel_h, c.tap_bytes / 8, count, columns);
+  const int32_t *column_inside = x.column_inside + row.x, row_inside = x.row_inside[row.y];
+  float* sum = scratch.sum + row.first;
+  if (w.kernel_w == 3 && w.stride_w == 1) {
+    for (int i = 0; i < row.count; ++i)
+      sum[i] = static_cast<float>(2 * (columns[i] + columns[i + 1] + columns[i + 2]) - row_inside * column_inside[i]);
     return;
   }
-  // Groups: each writes its channels of a tile of all channels; what it writes past them, the next one overwrites.
-  // Sa differs from group to group, so each group is made float before the next begins.
-  const int width = (x.groups * x.group_outputs + L - 1) / L * L;
-  const int64_t stride = width + netsuke::kTileSlack;
-  for (int g = 0; g < x.groups; ++g) {
-    gather_bits(x, g, share.pixel, share.count, scratch.windows, ones);
-    describe_pixels(x, share.pixel, share.count, scratch);
-    for (int b = 0; b < x.block_count; ++b) {
-      const Block& block = x.blocks[b];
-      const int channel = g * x.group_outputs + block.channel;
-      binary_blocks(block, windows, x.words, share.count, x.weight + g * x.group_weights, x.words, counts + channel,
-                    stride);
-      const Tile tile = {scratch.tile + channel, stride, share.pixel, share.count, channel, block.vectors * L};
-      run_stage<0, false>(Stage{}, FromCounts<offset>{x, tile, scratch}, tile, 0, false);
-    }
+  for (int i = 0; i < row.count; ++i) {
+    int ones = 0;
+    for (int kx = 0; kx < w.kernel_w; ++kx) ones += columns[i * w.stride_w + kx];
+    sum[i] = static_cast<float>(2 * ones - row_inside * column_inside[i]);
   }
-  run_epilogue(x.epilogue, Tile{scratch.tile, stride, share.pixel, share.count, 0, width});
 }
 
+template <bool offset, bool masked>
+struct BinaryFamily {
+  static CountBits<masked> arithmetic(const BinaryConvArgs&, int) { return {}; }
+
+  // Border class, and Sa if it is needed, of every pixel.
+  static void describe(const BinaryConvArgs& x, const Walk& walk, const Rows& rows, const Scratch& scratch) {
+    const Conv& c = x.conv;
+    for (int r = 0; r < rows.count; ++r) {
+      const Row& row = rows.row[r];
+      const int32_t row_border = x.row_border[row.y], *column_border = x.column_border + row.x;
+      for (int i = 0; i < row.count; ++i) scratch.border[row.first + i] = row_border + column_border[i];
+      if (!offset) continue;
+      if (!c.gathered && c.groups == 1 && c.segment_taps == c.window.kernel_w) {
+        sum_row(x, row, scratch);
+        continue;
+      }
+      for (int i = 0; i < row.count; ++i) {
+        int ones = 0;
+        for (int s = 0; s < walk.segments; ++s)
+          ones += count_ones(walk.map + walk.at[row.first + i] + walk.segment_at[s], walk.words, walk.last_mask);
+        scratch.sum[row.first + i] = static_cast<float>(2 * ones - x.row_inside[row.y] * x.column_inside[row.x + i]);
+      }
+    }
+  }
+
+  static FromCounts<offset> source(const BinaryConvArgs& x, const Tile& t, const Scratch& scratch) { return {x, t, scratch}; }
+};
+
 void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
-  const Share share = share_of(x.units, unit, x.groups == 1 ? x.block_count : 1);
-  x.offset ? binary_chunk<true>(x, share, scratch) : binary_chunk<false>(x, share, scratch);
+  const bool masked = x.conv.last_mask != ~0u;
+  if (x.offset)
+    masked ? run_conv<BinaryFamily<true, true>>(x, unit, scratch) : run_conv<BinaryFamily<true, false>>(x, unit, scratch);
+  else
+    masked ? run_conv<BinaryFamily<false, true>>(x, unit, scratch) : run_conv<BinaryFamily<false, false>>(x, unit, scratch);
 }
 
 }  // namespace

@@ -7,22 +7,25 @@ using netsuke::CopySource;
 
 void copy(const CopyArgs& x, int unit, const Scratch& scratch) {
   const Share share = share_of(x.units, unit, 1);
+  const Rows rows = {scratch.rows, rows_of(share, x.width, scratch.rows)};
   const int width = (x.epilogue.channels + L - 1) / L * L;
   // What a block writes past its end, the next one overwrites: sources lie side by side, zeros come before and after.
   const CopySource& last = x.sources[x.source_count - 1];
   const int begin = x.sources[0].at, end = last.at + last.channels;
-  for (int i = 0; i < share.count; ++i) {
-    float* out = scratch.tile + static_cast<int64_t>(i) * width;
-    zero_blocks(reinterpret_cast<uint8_t*>(out), begin * int64_t{4});
-    for (int s = 0; s < x.source_count; ++s) {
-      const CopySource& from = x.sources[s];
-      copy_blocks(reinterpret_cast<uint8_t*>(out + from.at),
-                  reinterpret_cast<const uint8_t*>(from.map + (share.pixel + i) * from.map_stride),
-                  from.channels * int64_t{4});
+  for (int r = 0; r < rows.count; ++r) {
+    const Row& row = rows.row[r];
+    for (int i = 0; i < row.count; ++i) {
+      float* out = scratch.tile + static_cast<int64_t>(row.first + i) * width;
+      zero_blocks(reinterpret_cast<uint8_t*>(out), begin * int64_t{4});
+      for (int s = 0; s < x.source_count; ++s) {
+        const CopySource& from = x.sources[s];
+        copy_blocks(reinterpret_cast<uint8_t*>(out + from.at), pixel_of(from.map, row, i * from.map.pixel),
+                    from.channels * int64_t{4});
+      }
+      zero_blocks(reinterpret_cast<uint8_t*>(out + end), (width - end) * int64_t{4});
     }
-    zero_blocks(reinterpret_cast<uint8_t*>(out + end), (width - end) * int64_t{4});
   }
-  run_epilogue(x.epilogue, Tile{scratch.tile, width, share.pixel, share.count, 0, width});
+  run_epilogue(x.epilogue, Tile{scratch.tile, width, rows, 0, width});
 }
 
 }  // namespace

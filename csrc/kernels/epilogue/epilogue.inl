@@ -1,20 +1,26 @@
-// The epilogue over a tile of the result: pixels [pixel, pixel + count), channels [channel, channel + width), width a
-// multiple of L. A stage is a run of steps that fits into registers: for every vector of channels its parameters are
-// loaded once, then every pixel of the tile goes through the whole stage. The steps most networks have are compile-time
-// flags of the stage; affine and clamp are a branch that always goes the same way.
+// The epilogue over a tile of the result: rows of pixels, channels [channel, channel + width), width a multiple of L. A
+// stage is a run of steps that fits into registers: for every vector of channels its parameters are loaded once, then
+// every pixel of the tile goes through the whole stage. The steps most networks have are compile-time flags of the
+// stage; the others are branches that always go the same way.
 
 namespace {
 
 using netsuke::Epilogue;
 using netsuke::Stage;
 
+struct Rows {
+  const Row* row;
+  int count;
+};
+
 struct Tile {
   float* y;  // y[i * stride + c] is pixel i, channel (channel + c)
   int64_t stride;
-  int pixel, count, channel, width;
+  Rows rows;
+  int channel, width;
 };
 
-// Where a stage takes y from when it was not counted by a binary convolution: the tile itself.
+// Where a stage takes y from when no sums have to be made float first: the tile itself.
 struct FromTile {
   struct Channels {
     const float* y;
@@ -25,56 +31,62 @@ struct FromTile {
   Channels at(int c) const { return {t.y + c, t.stride}; }
 };
 
-// A plain stage has no affine and no clamp, does not flip its bits, and is the last one: the inner loop is then short
-// enough for the general registers.
+inline uint8_t* pixel_of(const Map& map, const Row& row, int64_t channel_bytes) {
+  return map.data + row.y * map.row + row.x * map.pixel + channel_bytes;
+}
+
+// A plain stage has no affine, clamp or quantize, does not flip its bits, and is the last one: the inner loop is then
+// short enough for the general registers.
 template <int flags, bool plain, class Source>
 void run_stage(const Stage& s, const Source& source, const Tile& t, int channels, bool last) {
   constexpr bool add = flags & Stage::kAdd, slope = flags & Stage::kTwoSlope, store = flags & Stage::kStore,
                  bits = flags & Stage::kBinarize;
   const bool affine = !plain && (s.flags & Stage::kAffine), clamp = !plain && (s.flags & Stage::kClamp);
-  const bool flip = !plain && s.flip, keep = !plain && !last;
-  // Copies: what the loop writes might be the stage itself, for all the compiler knows.
-  const int64_t add_stride = s.add_stride, store_stride = s.store_stride, bits_stride = s.bits_stride;
-  const int count = t.count;
+  const bool codes = !plain && (s.flags & Stage::kQuantize), flip = !plain && s.flip, keep = !plain && !last;
   for (int c = 0; c < t.width; c += L) {
-    const int channel = t.channel + c;
+    const int channel = t.channel + c, left = channels - channel;
     const auto y_of = source.at(c);
     const F positive = slope ? f_load(s.positive + channel) : f_set1(0), negative = slope ? f_load(s.negative + channel) : f_set1(0);
     F threshold = f_set1(0);
     uint32_t inside = ~0u;  // lanes that are channels
     if (bits) {
       threshold = s.one_threshold ? f_set1(s.threshold[0]) : f_load(s.threshold + channel);
-      const int left = channels - channel;
       inside = left >= L ? ~0u : left > 0 ? (1u << left) - 1 : 0;
     }
-    const float* addend = s.add + t.pixel * s.add_stride + channel;
-    float* stored = s.store + t.pixel * s.store_stride + channel;
-    uint8_t* bytes = s.bits + t.pixel * s.bits_stride + channel / 8;
-    for (int i = 0; i < count; ++i) {
-      F y = y_of(i);
-      if (affine) y = f_fma(y, f_load(s.scale + channel), f_load(s.shift + channel));
-      if (add) y = f_add(y, f_load(addend)), addend += add_stride;
-      if (slope) y = f_two_slope(y, positive, negative);
-      if (clamp) y = f_min(f_max(y, f_load(s.low + channel)), f_load(s.high + channel));
-      if (store) f_store(stored, y), stored += store_stride;
-      if (bits) {
-        const uint32_t mask = (flip ? f_le(y, threshold) : f_ge(y, threshold)) & inside;
-        __builtin_memcpy(bytes, &mask, L / 8), bytes += bits_stride;
+    for (int r = 0; r < t.rows.count; ++r) {
+      const Row& row = t.rows.row[r];
+      const uint8_t* addend = add ? pixel_of(s.add, row, channel * 4) : nullptr;
+      uint8_t* stored = store ? pixel_of(s.store, row, channel * 4) : nullptr;
+      uint8_t* bytes = bits ? pixel_of(s.bits, row, channel / 8) : nullptr;
+      uint8_t* code = codes ? pixel_of(s.codes, row, channel) : nullptr;
+      // Copies: what the loop writes might be the stage itself, for all the compiler knows.
+      const int64_t add_step = s.add.pixel, store_step = s.store.pixel, bits_step = s.bits.pixel;
+      const int end = row.first + row.count;
+      for (int i = row.first; i < end; ++i) {
+        F y = y_of(i);
+        if (affine) y = f_fma(y, f_load(s.scale + channel), f_load(s.shift + channel));
+        if (add) y = f_add(y, f_load(reinterpret_cast<const float*>(addend))), addend += add_step;
+        if (slope) y = f_two_slope(y, positive, negative);
+        if (clamp) y = f_min(f_max(y, f_load(s.low + channel)), f_load(s.high + channel));
+        if (store) f_store(reinterpret_cast<float*>(stored), y), stored += store_step;
+        if (bits) {
+          const uint32_t mask = (flip ? f_le(y, threshold) : f_ge(y, threshold)) & inside;
+          __builtin_memcpy(bytes, &mask, L / 8), bytes += bits_step;
+        }
+        if (codes) {
+          const F q = f_fma(y, f_set1(s.multiplier), f_set1(s.zero));
+          f_store_codes(code, f_min(f_max(q, f_set1(0)), f_set1(255)), left < L ? left : L), code += s.codes.pixel;
+        }
+        if (keep) f_store(t.y + i * t.stride + c, y);
       }
-      if (keep) f_store(t.y + i * t.stride + c, y);
     }
   }
-  // Bytes of a pixel behind its last vector stay zero.
-  const int end = t.channel + t.width;
-  if (bits && end >= channels && end / 8 < s.bits_stride)
-    for (int i = 0; i < t.count; ++i)
-      zero_bytes(s.bits + (t.pixel + i) * s.bits_stride + end / 8, s.bits_stride - end / 8);
 }
 
 template <class Source, int flags = 0>
 void dispatch_stage(const Stage& s, const Source& source, const Tile& t, int channels, bool last) {
   if constexpr (flags < Stage::kCompiled) {
-    const bool plain = last && !s.flip && !(s.flags & (Stage::kAffine | Stage::kClamp));
+    const bool plain = last && !s.flip && s.flags < Stage::kCompiled;
     if ((s.flags & (Stage::kCompiled - 1)) != flags)
       dispatch_stage<Source, flags + 1>(s, source, t, channels, last);
     else if (plain)
@@ -91,5 +103,11 @@ void run_epilogue(const Epilogue& e, const Source& source, const Tile& t) {
 }
 
 void run_epilogue(const Epilogue& e, const Tile& t) { run_epilogue(e, FromTile{t}, t); }
+
+// y in place of the sums a tile holds.
+template <class Source>
+void make_float(const Source& source, const Tile& t) {
+  run_stage<0, false>(Stage{}, source, t, 0, false);
+}
 
 }  // namespace

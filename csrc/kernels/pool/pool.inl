@@ -7,28 +7,35 @@ using netsuke::PoolArgs;
 void pool(const PoolArgs& x, int unit, const Scratch& scratch) {
   const Window& w = x.window;
   const Share share = share_of(x.units, unit, 1);
+  const Rows rows = {scratch.rows, rows_of(share, w.out_w, scratch.rows)};
   const int width = (x.epilogue.channels + L - 1) / L * L;
-  int row = share.pixel / w.out_w, column = share.pixel % w.out_w;
-  for (int i = 0; i < share.count; ++i) {
-    const int y = row * w.stride_h - w.pad_top, px = column * w.stride_w - w.pad_left;
-    if (++column == w.out_w) column = 0, ++row;
-    int y0, y1, x0, x1;
+  for (int r = 0; r < rows.count; ++r) {
+    const Row& row = rows.row[r];
+    const int y = row.y * w.stride_h - w.pad_top;
+    int y0, y1;
     inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
-    inside_taps(px, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
-    const F count = f_set1(static_cast<float>(x.inside_divisor ? (y1 - y0) * (x1 - x0) : w.kernel_h * w.kernel_w));
-    float* out = scratch.tile + static_cast<int64_t>(i) * width;
-    for (int c = 0; c < width; c += L) {
-      const float* first = x.map + (static_cast<int64_t>(y + y0) * w.in_w + px + x0) * x.map_stride + c;
-      F acc = x.average ? f_set1(0.0f) : f_load(first);
-      for (int ky = y0; ky < y1; ++ky) {
-        const float* at = x.map + (static_cast<int64_t>(y + ky) * w.in_w + px + x0) * x.map_stride + c;
-        for (int kx = x0; kx < x1; ++kx, at += x.map_stride)
-          acc = x.average ? f_add(acc, f_load(at)) : f_max(f_load(at), acc);
+    for (int i = 0; i < row.count; ++i) {
+      const int px = (row.x + i) * w.stride_w - w.pad_left;
+      int x0, x1;
+      inside_taps(px, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
+      const F count = f_set1(static_cast<float>(x.inside_divisor ? (y1 - y0) * (x1 - x0) : w.kernel_h * w.kernel_w));
+      float* out = scratch.tile + static_cast<int64_t>(row.first + i) * width;
+      const uint8_t* window = x.map.data + (y + y0) * x.map.row + (px + x0) * x.map.pixel;
+      for (int c = 0; c < width; c += L) {
+        const uint8_t* first = window + c * 4;
+        F acc = x.average ? f_set1(0.0f) : f_load(reinterpret_cast<const float*>(first));
+        for (int ky = y0; ky < y1; ++ky, first += x.map.row) {
+          const uint8_t* at = first;
+          for (int kx = x0; kx < x1; ++kx, at += x.map.pixel) {
+            const F tap = f_load(reinterpret_cast<const float*>(at));
+            acc = x.average ? f_add(acc, tap) : f_max(tap, acc);
+          }
+        }
+        f_store(out + c, x.average ? f_div(acc, count) : acc);
       }
-      f_store(out + c, x.average ? f_div(acc, count) : acc);
     }
   }
-  run_epilogue(x.epilogue, Tile{scratch.tile, width, share.pixel, share.count, 0, width});
+  run_epilogue(x.epilogue, Tile{scratch.tile, width, rows, 0, width});
 }
 
 }  // namespace

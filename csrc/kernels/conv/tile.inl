@@ -1,0 +1,136 @@
+// The one loop under every convolution: a register tile of MR windows by V vectors of output channels, one word of each
+// window and V vectors of weights a step. What a step does is a family's arithmetic:
+//
+//   Acc, Weight, Word                     an accumulator, a vector of weights, a word of a window in every lane
+//   kSteps                                steps an accumulator holds before it must be added to a total
+//   begin(v), weight(p), word(p)          from the first channel's entry; from memory
+//   step(acc, weight, word)               one step
+//   last(acc, weight, word, mask)         the last step of a segment
+//   store(acc, out, first)                out = acc, or out += acc if not the first time
+
+namespace {
+
+using netsuke::Block;
+
+template <class A, int MR, int V>
+void conv_tile(const A& arithmetic, const Walk& walk, const int32_t* at, const uint32_t* w, float* out, int64_t stride) {
+  const uint8_t* a[MR];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) a[i] = walk.map + at[i];
+  typename A::Acc acc[MR][V];
+  const auto begin = [&] {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[i][v] = arithmetic.begin(v);
+  };
+  const auto end = [&](bool first) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) A::store(acc[i][v], out + i * stride + v * L, first);
+  };
+  begin();
+  int64_t steps = 0;
+  bool first = true;
+  const int whole = A::kMasked ? walk.words - 1 : walk.words;
+  for (int s = 0; s < walk.segments; ++s) {
+    int64_t from = walk.segment_at[s];
+    for (int k = 0; k < walk.words;) {
+      int until = whole;
+      if constexpr (A::kSteps < (1 << 20)) {
+        if (steps == A::kSteps) {
+          end(first), begin();
+          first = false, steps = 0;
+        }
+        if (until - k > A::kSteps - steps) until = k + static_cast<int>(A::kSteps - steps);
+        steps += until - k;
+      }
+      for (; k < until; ++k, from += 4, w += V * L) {
+        typename A::Weight weight[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) weight[v] = A::weight(w + v * L);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+          const auto word = A::word(a[i] + from);
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) acc[i][v] = A::step(acc[i][v], weight[v], word);
+        }
+      }
+      if constexpr (A::kMasked) {
+        if (k < whole || steps == A::kSteps) continue;
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+          const auto word = A::word(a[i] + from);
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) acc[i][v] = A::last(acc[i][v], A::weight(w + v * L), word, walk.last_mask);
+        }
+        ++k, ++steps, w += V * L;
+      }
+    }
+  }
+  end(first);
+}
+
+// `count` windows against one block. The scratch has room for whole tiles past `count`.
+template <class A, int MR, int V>
+void conv_rows(const A& arithmetic, const Walk& walk, int count, const uint32_t* w, float* out, int64_t stride) {
+  int i = 0;
+  for (; i < count && count - i > MR / 3; i += MR)
+    conv_tile<A, MR, V>(arithmetic, walk, walk.at + i, w, out + i * stride, stride);
+  for (; i < count; ++i) conv_tile<A, 1, V>(arithmetic, walk, walk.at + i, w, out + i * stride, stride);
+}
+
+template <class A>
+void conv_block(const A& arithmetic, const Walk& walk, const Block& b, int count, const uint32_t* weight, float* out,
+                int64_t stride) {
+  const uint32_t* w = weight + b.weight;
+  if (b.vectors == 4)
+    conv_rows<A, A::kRows4, 4>(arithmetic, walk, count, w, out, stride);
+  else if (b.vectors == 2)
+    conv_rows<A, A::kRows2, 2>(arithmetic, walk, count, w, out, stride);
+  else
+    conv_rows<A, A::kRows1, 1>(arithmetic, walk, count, w, out, stride);
+}
+
+// One unit of a convolution. A family gives, for its arguments x: x.conv; Family::arithmetic(x, channel); prepare(x, walk,
+// rows, ..., scratch), which fills what its source needs; and source(x, tile, scratch), which makes y of what the tile
+// holds (epilogue.inl).
+template <class Family, class Args>
+void run_conv(const Args& x, int unit, const Scratch& scratch) {
+  const Conv& conv = x.conv;
+  const Share share = share_of(conv.units, unit, conv.groups == 1 ? conv.block_count : 1);
+  const int row_count = rows_of(share, conv.window.out_w, scratch.rows);
+  const Rows rows = {scratch.rows, row_count};
+  if (conv.groups == 1) {
+    const Walk walk = walk_of(conv, 0, scratch.rows, row_count, share.count, scratch);
+    Family::describe(x, walk, rows, scratch);
+    for (int b = share.first; b < share.end; ++b) {
+      const Block& block = conv.blocks[b];
+      const int width = block.vectors * L;
+      conv_block(Family::arithmetic(x, block.channel), walk, block, share.count, conv.weight, scratch.tile, width);
+      const Tile tile = {scratch.tile, width, rows, block.channel, width};
+      run_epilogue(conv.epilogue, Family::source(x, tile, scratch), tile);
+    }
+    return;
+  }
+  // Groups: each writes its channels of a tile of all channels; what it writes past them, the next one overwrites.
+  // What the source needs differs from group to group, so each group is made float before the next begins.
+  const int width = (conv.groups * conv.group_outputs + L - 1) / L * L;
+  const int64_t stride = width + netsuke::kTileSlack;
+  for (int g = 0; g < conv.groups; ++g) {
+    const Walk walk = walk_of(conv, g, scratch.rows, row_count, share.count, scratch);
+    Family::describe(x, walk, rows, scratch);
+    for (int b = 0; b < conv.block_count; ++b) {
+      const Block& block = conv.blocks[b];
+      const int channel = g * conv.group_outputs + block.channel;
+      conv_block(Family::arithmetic(x, channel), walk, block, share.count, conv.weight + g * conv.group_weights,
+                 scratch.tile + channel, stride);
+      const Tile tile = {scratch.tile + channel, stride, rows, channel, block.vectors * L};
+      make_float(Family::source(x, tile, scratch), tile);
+    }
+  }
+  run_epilogue(conv.epilogue, Tile{scratch.tile, stride, rows, 0, width});
+}
+
+}  // namespace

@@ -1,0 +1,126 @@
+// Where the windows of a chunk of pixels lie. Usually a window is read straight from the map, whose halo holds what lies
+// outside the image; where that cannot be, windows are copied together first and read from there.
+
+namespace {
+
+using netsuke::Conv;
+using netsuke::Map;
+using netsuke::Row;
+using netsuke::Scratch;
+using netsuke::Units;
+using netsuke::Window;
+
+inline void copy_bytes(uint8_t* to, const uint8_t* from, int64_t n) {
+  __builtin_memcpy(to, from, static_cast<size_t>(n));
+}
+
+// Whole blocks: up to 15 bytes past the end are written too, so whatever comes behind must be written later.
+inline void zero_blocks(uint8_t* to, int64_t n) {
+  const uint64_t zeros[2] = {0, 0};
+  for (int64_t b = 0; b < n; b += 16) __builtin_memcpy(to + b, zeros, 16);
+}
+
+inline void copy_blocks(uint8_t* to, const uint8_t* from, int64_t n) {
+  for (int64_t b = 0; b < n; b += 16) __builtin_memcpy(to + b, from + b, 16);
+}
+
+// First and one past the last tap of `kernel` taps that lie inside [0, extent), the first of them at `origin`.
+inline void inside_taps(int origin, int extent, int kernel, int dilation, int& first, int& end) {
+  if (dilation == 1) {  // the usual case, without divisions
+    first = origin >= 0 ? 0 : -origin;
+    end = origin >= extent ? 0 : extent - origin;
+  } else {
+    first = origin >= 0 ? 0 : (-origin + dilation - 1) / dilation;
+    end = origin >= extent ? 0 : (extent - 1 - origin) / dilation + 1;
+  }
+  if (end > kernel) end = kernel;
+  if (first > end) first = end;
+}
+
+// The pixels and the share of `blocks` that unit `unit` does.
+struct Share {
+  int pixel, count, first, end;
+};
+
+inline Share share_of(const Units& u, int unit, int blocks) {
+  const int chunk = unit / u.splits, split = unit % u.splits;
+  Share s;
+  s.pixel = chunk * u.chunk;
+  s.count = u.pixels - s.pixel < u.chunk ? u.pixels - s.pixel : u.chunk;
+  s.first = static_cast<int>(static_cast<int64_t>(blocks) * split / u.splits);
+  s.end = static_cast<int>(static_cast<int64_t>(blocks) * (split + 1) / u.splits);
+  return s;
+}
+
+// The rows of `width` pixels that a share lies in. Returns their number.
+inline int rows_of(const Share& s, int width, Row* rows) {
+  int n = 0;
+  for (int first = 0, y = s.pixel / width, x = s.pixel % width; first < s.count; ++n, ++y, x = 0) {
+    const int left = s.count - first, count = width - x < left ? width - x : left;
+    rows[n] = {first, count, y, x};
+    first += count;
+  }
+  return n;
+}
+
+// One window of one group, segment after segment. What a tap's last word holds past the tap stays as it is filled.
+void gather_window(const Conv& x, int group, int y, int px, uint8_t* out) {
+  const Window& w = x.window;
+  const int64_t segment_bytes = x.words * int64_t{4};
+  __builtin_memset(out, x.fill, static_cast<size_t>(x.segments * segment_bytes));
+  int y0, y1, x0, x1;
+  inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
+  inside_taps(px, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
+  const int from = group * x.group_channels;  // in bits, where the group does not begin at a byte
+  const bool by_bits = x.group_bytes == 0 && x.groups > 1;
+  for (int ky = y0; ky < y1; ++ky)
+    for (int kx = x0; kx < x1; ++kx) {
+      const int tap = ky * w.kernel_w + kx;
+      uint8_t* to = out + tap / x.segment_taps * segment_bytes + tap % x.segment_taps * x.tap_bytes;
+      const uint8_t* at = x.map.data + (y + ky * w.dilation_h) * x.map.row + (px + kx * w.dilation_w) * x.map.pixel;
+      if (!by_bits) {
+        copy_bytes(to, at + group * x.group_bytes, x.tap_bytes);
+        continue;
+      }
+      for (int c = 0; c < x.group_channels; c += 8) {
+        const int bit = from + c, left = x.group_channels - c;
+        // The byte after the last may belong to the next pixel; the mask takes its bits out.
+        const uint32_t eight = (at[bit / 8] | at[bit / 8 + 1] << 8) >> (bit % 8);
+        to[c / 8] = static_cast<uint8_t>(left < 8 ? eight & ((1u << left) - 1) : eight);
+      }
+    }
+}
+
+// How the windows of a chunk are read: pixel i's begins at map + at[i], its segments at segment_at[s] from there.
+struct Walk {
+  const uint8_t* map;
+  const int32_t* at;
+  const int32_t* segment_at;
+  int segments, words;
+  uint32_t last_mask;
+};
+
+// Fills scratch.at, and scratch.windows if windows are gathered. Behind the last pixel stand copies of it, for whole tiles.
+Walk walk_of(const Conv& x, int group, const Row* rows, int row_count, int count, const Scratch& scratch) {
+  const Window& w = x.window;
+  const int64_t window_bytes = x.segments * x.words * int64_t{4};
+  int32_t* at = scratch.at;
+  for (int r = 0; r < row_count; ++r) {
+    const Row& row = rows[r];
+    const int y = row.y * w.stride_h - w.pad_top, px = row.x * w.stride_w - w.pad_left;
+    if (x.gathered) {
+      for (int i = row.first; i < row.first + row.count; ++i) {
+        gather_window(x, group, y, px + (i - row.first) * w.stride_w, scratch.windows + i * window_bytes);
+        at[i] = static_cast<int32_t>(i * window_bytes);
+      }
+    } else {
+      const int32_t begin = static_cast<int32_t>(y * x.map.row + px * x.map.pixel + group * x.group_bytes);
+      const int32_t step = static_cast<int32_t>(w.stride_w * x.map.pixel);
+      for (int i = 0; i < row.count; ++i) at[row.first + i] = begin + i * step;
+    }
+  }
+  for (int i = count; i < count + netsuke::kChunkSlack; ++i) at[i] = at[count - 1];
+  return {x.gathered ? scratch.windows : x.map.data, at, x.segment_at, x.segments, x.words, x.last_mask};
+}
+
+}  // namespace

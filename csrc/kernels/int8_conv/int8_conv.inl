@@ -1,0 +1,49 @@
+// 8-bit convolution: docs/format.md, section 4. S = sum of w * (q - z) = base + sum of w * (q - kCodeOffset), where a tap
+// outside the image holds q = z; base = (kCodeOffset - z) * (sum of all w) is one number a channel.
+
+namespace {
+
+using netsuke::Int8ConvArgs;
+
+struct MultiplyCodes {
+  using Acc = D;
+  using Weight = C;
+  using Word = Q;
+  static constexpr int kRows4 = kInt8Rows4, kRows2 = kInt8Rows2, kRows1 = kInt8Rows1, kSteps = 1 << 30;
+  static constexpr bool kMasked = false;
+  static D begin(int) { return d_zero(); }
+  static C weight(const uint32_t* p) { return c_load(p); }
+  static Q word(const uint8_t* p) { return q_broadcast(p); }
+  static D step(D acc, C w, Q q) { return d_dot(acc, w, q); }
+  static void store(D acc, float* out, bool) { u_store(out, d_total(acc)); }
+};
+
+struct FromDots {
+  struct Channels {
+    const float* dots;
+    int64_t stride;
+    U base;
+    F a, bias;
+    F operator()(int i) const {
+      const U s = u_add(u_load(reinterpret_cast<const uint32_t*>(dots + i * stride)), base);
+      return f_fma(a, f_from_i32(s), bias);
+    }
+  };
+  const Int8ConvArgs& x;
+  const Tile& t;
+  Channels at(int c) const {
+    const int channel = t.channel + c;
+    return {t.y + c, t.stride, u_load(reinterpret_cast<const uint32_t*>(x.base + channel)), f_load(x.scale + channel),
+            f_load(x.bias + channel)};
+  }
+};
+
+struct Int8Family {
+  static MultiplyCodes arithmetic(const Int8ConvArgs&, int) { return {}; }
+  static void describe(const Int8ConvArgs&, const Walk&, const Rows&, const Scratch&) {}
+  static FromDots source(const Int8ConvArgs& x, const Tile& t, const Scratch&) { return {x, t}; }
+};
+
+void int8_conv(const Int8ConvArgs& x, int unit, const Scratch& scratch) { run_conv<Int8Family>(x, unit, scratch); }
+
+}  // namespace
