@@ -52,10 +52,14 @@ BATCH = BatchSize()
 
 @dataclass
 class Origin:
-    """Where a graph value is found in the captured graph: the result of node `name`, or (bits) what it binarizes."""
+    """Where a graph value is found in the captured graph: the result of node `name`, or (bits) what it binarizes.
+
+    padded: the result also has zeros around the map, which the graph leaves to the next convolution.
+    """
 
     name: str
     bits: bool = False
+    padded: bool = False
 
 
 @dataclass
@@ -223,9 +227,10 @@ class Builder:
     def _forget_origins(self, made: range, result: Any) -> None:
         """The last value that a captured node makes is its result; the module has no tensor for those on the way."""
         last = result[0] if isinstance(result, tuple) else result
-        whole = isinstance(last, Map) and last.padding == NO_PADDING
         for value in made:
-            if not self.origin[value].bits and not (whole and value == last.value):
+            if isinstance(last, Map) and value == last.value:
+                self.origin[value].padded = last.padding != NO_PADDING
+            elif not self.origin[value].bits:
                 del self.origin[value]
 
     def _outputs(self, results: Any) -> None:

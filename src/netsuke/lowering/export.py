@@ -14,8 +14,10 @@ from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Graph, InputTransform
 from netsuke.lowering.build import Origin, build
+from netsuke.lowering.calibrate import calibrate
 from netsuke.lowering.capture import Captured, capture
-from netsuke.lowering.passes import optimise
+from netsuke.lowering.passes import optimise, renumber, round_arrays
+from netsuke.lowering.quantize import activations, quantize
 
 
 class PreprocessLike(Protocol):
@@ -38,11 +40,23 @@ class Lowered:
     origin: dict[int, Origin]
 
 
-def lower(module: nn.Module, example_input: Tensor, preprocess: Any = None, model: str = "model") -> Lowered:
+def lower(
+    module: nn.Module,
+    example_input: Tensor,
+    preprocess: Any = None,
+    model: str = "model",
+    float_layers: str = "float32",
+    calibration: Any = None,
+) -> Lowered:
     """Capture a copy of `module` in eval mode and turn it into a graph. Arguments and errors as for `export`."""
+    _check_float_layers(float_layers, calibration)
     captured = capture(module, example_input)
     built = build(captured, model)
-    graph, ids = optimise(built.graph)
+    graph = optimise(built.graph)
+    if float_layers == "int8":
+        round_arrays(graph)  # refuses a damaged model
+        graph = quantize(graph, calibrate(captured, built.origin, activations(graph), calibration))
+    graph, ids = renumber(round_arrays(graph))
     graph.transform = None if preprocess is None else _transform(preprocess, captured.input_shape[0])
     return Lowered(graph, captured, {new: built.origin[old] for old, new in ids.items() if old in built.origin})
 
@@ -53,13 +67,23 @@ def export(
     path: str | os.PathLike[str],
     preprocess: Any = None,
     model: str = "model",
+    float_layers: str = "float32",
+    calibration: Any = None,
 ) -> Path:
     """Write `module` as a .netsuke file and return its path.
 
     module: any torch module made of supported operators; a copy in eval mode is captured, the module stays as it is.
     example_input: float images (N, C, H, W) of the size to run at, any N. preprocess: a netsuke.Preprocess, which lets
     the file take 8-bit images; None makes a file for normalised float32 input only. model: the name in the file.
-    Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module.
+
+    float_layers: "float32", or "int8" to quantize every float convolution and linear layer after training: weights
+    symmetric with one scale an output channel, activations with one scale and zero point a tensor, 8 bits each; sums
+    are exact and biases stay float. The range of an activation is chosen to lose least (mean squared error) when the
+    float model runs on `calibration`: float images (N, C, H, W), normalised as for the model, or an iterable of such
+    batches, for example a DataLoader. A few hundred training images are enough.
+
+    Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module, and
+    for calibration images that are missing, empty, not finite, or of another shape.
     """
     if not isinstance(model, str) or not model:
         raise Error("model is the name to write into the file: give a string that is not empty")
@@ -69,8 +93,20 @@ def export(
             "The order is export(module, example_input, path)"
         )
     target = Path(path)
-    artifact.save(lower(module, example_input, preprocess, model).graph, target)
+    artifact.save(lower(module, example_input, preprocess, model, float_layers, calibration).graph, target)
     return target
+
+
+def _check_float_layers(float_layers: str, calibration: Any) -> None:
+    if float_layers not in ("float32", "int8"):
+        raise Error(f"float_layers is {float_layers!r}: use 'float32' or 'int8'")
+    if float_layers == "int8" and calibration is None:
+        raise Error(
+            "float_layers='int8' needs calibration images to choose the ranges of activations: "
+            "give calibration=images, a few hundred normalised training images (N, C, H, W)"
+        )
+    if float_layers == "float32" and calibration is not None:
+        raise Error("calibration images are for float_layers='int8' only: give that too, or leave calibration out")
 
 
 def _transform(preprocess: PreprocessLike, channels: int) -> InputTransform:

@@ -15,7 +15,6 @@ from netsuke.artifact.contract import MAX_KERNEL, MAX_STEPS, Error
 from netsuke.artifact.graph import (
     Add,
     Affine,
-    Binarize,
     BinaryConv2d,
     Conv2d,
     Graph,
@@ -25,18 +24,18 @@ from netsuke.artifact.graph import (
     Output,
     Step,
     Store,
+    Write,
 )
 
 
-def optimise(graph: Graph) -> tuple[Graph, dict[int, int]]:
-    """All passes in order. Returns the graph and a map from old to new value ids of the values that are left."""
+def optimise(graph: Graph) -> Graph:
+    """All passes that keep float64 arrays and the ids of the values that are left, in order."""
     graph = drop_dead(graph)
     graph = merge_strides(graph)
     graph = fuse_taps(graph)
     graph = fuse_epilogues(graph)
     graph = drop_dead(graph)  # a dead store would stand between a convolution and its batch norm
-    graph = fold_affine(graph)
-    return renumber(round_arrays(graph))
+    return fold_affine(graph)
 
 
 def drop_dead(graph: Graph) -> Graph:
@@ -46,7 +45,7 @@ def drop_dead(graph: Graph) -> Graph:
     for node in reversed(graph.nodes):
         steps: list[Step] = []
         for step in reversed(node.epilogue):
-            if isinstance(step, (Store, Binarize)):
+            if isinstance(step, Write):
                 if step.out in used:
                     steps.append(step)
             elif steps:
@@ -81,12 +80,12 @@ def _is_slice(node: Node) -> TypeGuard[MaxPool]:
 
 
 def fuse_taps(graph: Graph) -> Graph:
-    """Identity nodes that only write (binarize, store) move into the node that made their input, where it is stored."""
+    """Identity nodes that only write (binarize, quantize, store) move to where their input is stored."""
     nodes: list[Node] = []
     for node in graph.nodes:
         node = replace(node, epilogue=list(node.epilogue))
         host = _producer(nodes, node.inputs[0]) if isinstance(node, Identity) else None
-        taps = all(isinstance(step, (Binarize, Store)) for step in node.epilogue)
+        taps = all(isinstance(step, Write) for step in node.epilogue)
         if host is not None and taps and len(host.epilogue) + len(node.epilogue) <= MAX_STEPS:
             at = _position(host, node.inputs[0]) + 1
             host.epilogue[at:at] = node.epilogue
@@ -177,13 +176,13 @@ def round_arrays(graph: Graph) -> Graph:
 
 
 def _rounded(item: Any, name: str) -> Any:
-    """A node or step with its floats rounded; int8 signs stay."""
+    """A node or step with its floats rounded; int8 weights stay."""
     changes: dict[str, Any] = {}
     for f in fields(item):
         value = getattr(item, f.name)
         if f.name == "epilogue":
             changes[f.name] = [_rounded(step, name) for step in value]
-        elif f.name in ("alpha_a", "gamma") or isinstance(value, np.ndarray) and value.dtype != np.int8:
+        elif f.name in _FLOATS or isinstance(value, np.ndarray) and value.dtype != np.int8:
             with np.errstate(over="ignore"):
                 rounded = np.ascontiguousarray(value, np.float32)
             if not np.isfinite(rounded).all():
@@ -192,6 +191,9 @@ def _rounded(item: Any, name: str) -> Any:
                 )
             changes[f.name] = rounded if isinstance(value, np.ndarray) else rounded.item()
     return replace(item, **changes)
+
+
+_FLOATS = ("alpha_a", "gamma", "activation_scale", "multiplier")
 
 
 def renumber(graph: Graph) -> tuple[Graph, dict[int, int]]:
@@ -203,7 +205,7 @@ def renumber(graph: Graph) -> tuple[Graph, dict[int, int]]:
         for step in node.epilogue:
             if isinstance(step, Add):
                 step = Add(ids[step.value])
-            elif isinstance(step, (Store, Binarize)):
+            elif isinstance(step, Write):
                 ids[step.out] = len(ids)
                 step = replace(step, out=ids[step.out])
             steps.append(copy.copy(step))
@@ -225,7 +227,7 @@ def _uses(graph: Graph) -> dict[int, int]:
 
 
 def _written(node: Node) -> set[int]:
-    return {step.out for step in node.epilogue if isinstance(step, (Store, Binarize))}
+    return {step.out for step in node.epilogue if isinstance(step, Write)}
 
 
 def _read(node: Node) -> set[int]:
@@ -246,4 +248,4 @@ def _position(node: Node, value: int) -> int:
 
 def _is_last(node: Node, value: int) -> bool:
     """Whether y still is `value` at the end of the epilogue."""
-    return all(isinstance(step, (Store, Binarize)) for step in node.epilogue[_position(node, value) :])
+    return all(isinstance(step, Write) for step in node.epilogue[_position(node, value) :])

@@ -42,7 +42,7 @@ def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
     values = {}
     for index, value in enumerate(artifact.infer(lowered.graph)):
         origin = lowered.origin.get(index)
-        if origin is None:
+        if origin is None or origin.padded:
             continue
         result = recorder.results[origin.name]
         result = result[0] if isinstance(result, tuple) else result  # batch norm returns its statistics too
