@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "graph/limits.h"
 #include "graph/model.h"
+#include "graph/peak.h"
 
 namespace nb = nanobind;
 using netsuke::Graph;
@@ -126,6 +127,10 @@ NB_MODULE(_native, m) {
     }
   });
   m.def("available_isas", &netsuke::available_isas);
+  m.def("peak", [](const std::string& isa) {
+    const netsuke::Peak p = netsuke::measure_peak(isa);
+    return nb::make_tuple(p.binary, p.floats, p.int8);
+  });
   m.attr("limits") = nb::dict();
   nb::dict limits = m.attr("limits");
 #define LIMIT(name) limits[#name] = static_cast<int64_t>(netsuke::name)

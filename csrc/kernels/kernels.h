@@ -174,10 +174,16 @@ struct Kernels {
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
   void (*transform_f32)(const TransformArgs&, const float* planes);
+  // The bare inner loops, for measuring what the machine could do; `memory` has kLoopFloats. They return how many
+  // multiply-accumulates they did.
+  int64_t (*binary_loop)(int64_t rounds, float* memory);
+  int64_t (*float_loop)(int64_t rounds, float* memory);
+  int64_t (*int8_loop)(int64_t rounds, float* memory);
 };
 
 // Pixels of a scratch that a kernel may fill past the chunk: every register tile is computed whole.
 constexpr int kChunkSlack = 16;
+constexpr int kLoopFloats = 64;
 // Channels of a scratch tile past O, for the same reason.
 constexpr int kTileSlack = 64;
 

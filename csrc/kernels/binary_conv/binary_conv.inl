@@ -145,6 +145,8 @@ struct BinaryFamily {
   static FromCounts<offset> source(const BinaryConvArgs& x, const Tile& t, const Scratch& scratch) { return {x, t, scratch}; }
 };
 
+int64_t binary_loop(int64_t rounds, float* memory) { return bare_loop<CountBits<false>, 32>(rounds, memory); }
+
 void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
   const bool masked = x.conv.last_mask != ~0u;
   if (x.offset)

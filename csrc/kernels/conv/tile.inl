@@ -93,6 +93,40 @@ void conv_block(const A& arithmetic, const Walk& walk, const Block& b, int count
     conv_rows<A, A::kRows1, 1>(arithmetic, walk, count, w, out, stride);
 }
 
+// The same steps and nothing else, for the rate that a family could reach: weights stay in registers, words come from
+// memory that the compiler must read anew, nothing is gathered and no epilogue follows. Returns its multiply-accumulates.
+template <class A, int word_macs>
+int64_t bare_loop(int64_t rounds, float* memory) {
+  // The tile that leaves a register for each vector of weights, where there are 32 registers or 16.
+  constexpr int V = L == 16 ? 4 : 2, MR = L == 16 ? A::kRows4 : A::kRows2;
+  const A arithmetic{};
+  typename A::Acc acc[MR][V];
+  typename A::Weight weight[V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    weight[v] = A::weight(reinterpret_cast<const uint32_t*>(memory) + v * L);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) acc[i][v] = arithmetic.begin(v);
+  }
+  for (int64_t round = 0; round < rounds; ++round) {
+    asm volatile("" ::: "memory");
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const auto word = A::word(reinterpret_cast<const uint8_t*>(memory + i));
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[i][v] = A::step(acc[i][v], weight[v], word);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      A::store(acc[i][v], memory, true);
+      asm volatile("" ::: "memory");
+    }
+  return rounds * MR * V * L * word_macs;
+}
+
 // One unit of a convolution. A family gives, for its arguments x: x.conv; Family::arithmetic(x, channel); prepare(x, walk,
 // rows, ..., scratch), which fills what its source needs; and source(x, tile, scratch), which makes y of what the tile
 // holds (epilogue.inl).

@@ -11,8 +11,8 @@ struct MultiplyFloats {
   using Word = F;
   static constexpr int kRows4 = kFloatRows4, kRows2 = kFloatRows2, kRows1 = kFloatRows1, kSteps = 1 << 30;
   static constexpr bool kMasked = false;
-  const float* bias;
-  F begin(int v) const { return f_load(bias + v * L); }
+  const float* bias = nullptr;
+  F begin(int v) const { return bias ? f_load(bias + v * L) : f_set1(0); }
   static F weight(const uint32_t* p) { return f_load(reinterpret_cast<const float*>(p)); }
   static F word(const uint8_t* p) { return f_set1(*reinterpret_cast<const float*>(p)); }
   static F step(F acc, F w, F x) { return f_fma(w, x, acc); }
@@ -24,6 +24,8 @@ struct FloatFamily {
   static void describe(const FloatConvArgs&, const Walk&, const Rows&, const Scratch&) {}
   static FromTile source(const FloatConvArgs&, const Tile& t, const Scratch&) { return {t}; }
 };
+
+int64_t float_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyFloats, 1>(rounds, memory); }
 
 void float_conv(const FloatConvArgs& x, int unit, const Scratch& scratch) { run_conv<FloatFamily>(x, unit, scratch); }
 

@@ -44,6 +44,8 @@ struct Int8Family {
   static FromDots source(const Int8ConvArgs& x, const Tile& t, const Scratch&) { return {x, t}; }
 };
 
+int64_t int8_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyCodes, 4>(rounds, memory); }
+
 void int8_conv(const Int8ConvArgs& x, int unit, const Scratch& scratch) { run_conv<Int8Family>(x, unit, scratch); }
 
 }  // namespace

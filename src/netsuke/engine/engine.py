@@ -20,6 +20,12 @@ except ImportError as error:  # no compiler where it was installed: artifact.Ref
     _reason = str(error)
 
 
+_MISSING = (
+    "the compiled engine cannot be imported ({}).\n"
+    "Reinstall netsuke where a C++ compiler is, or run the file with netsuke.artifact.Reference."
+)
+
+
 def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> Engine:
     """Load a `.netsuke` file (or its bytes) into the engine.
 
@@ -48,6 +54,28 @@ def available_isas() -> list[str]:
     return [] if _native is None else _native.available_isas()
 
 
+def peak(isa: str | None = None) -> dict[str, float]:
+    """What the arithmetic of one core allows: the rate of each convolution's bare inner loop, in GMAC/s.
+
+    The loops run the same instructions as the kernels (binary: XOR, popcount, add), with weights in registers and no
+    windows, memory traffic or epilogue. A layer's rate over its loop's, measured in the same minute, says how much of
+    the machine it uses.
+
+    Args:
+        isa: as in `load`.
+
+    Returns:
+        {"binary_gmacs", "float_gmacs", "int8_gmacs"}: each the median of several runs of about a millisecond.
+
+    Raises:
+        Error: the machine lacks the instruction set, or no engine was compiled.
+    """
+    if _native is None:
+        raise Error(_MISSING.format(_reason))
+    names = ("binary_gmacs", "float_gmacs", "int8_gmacs")
+    return {name: rate / 1e9 for name, rate in zip(names, _native.peak(isa or ""), strict=True)}
+
+
 class Engine:
     """A loaded network. Call it with images.
 
@@ -60,10 +88,7 @@ class Engine:
 
     def __init__(self, data: bytes, threads: int = 1, isa: str | None = None) -> None:
         if _native is None:
-            raise Error(
-                f"the compiled engine cannot be imported ({_reason}).\n"
-                "Reinstall netsuke where a C++ compiler is, or run the file with netsuke.artifact.Reference."
-            )
+            raise Error(_MISSING.format(_reason))
         if isinstance(threads, bool) or not isinstance(threads, int):
             raise Error(f"threads is {threads!r}: give a whole number from 1 to 256.")
         if isa is not None and not isinstance(isa, str):
