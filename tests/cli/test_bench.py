@@ -127,6 +127,14 @@ def test_a_race_against_a_reference_file(binary_digits: Path, reference: Path, r
     assert [layer["name"] for layer in result["layers"]] == ["stem", "body", "head"]
     assert sum(layer["share"] for layer in result["layers"]) == pytest.approx(1)
     assert all(layer["gmacs"] > 0 for layer in result["layers"])
+    assert set(result["peak"]) == {"binary_gmacs", "float_gmacs", "int8_gmacs"}
+    loops = ["float_gmacs", "binary_gmacs", "float_gmacs"]  # stem, body, head
+    assert [layer["of_peak"] * result["peak"][loop] for layer, loop in zip(result["layers"], loops, strict=True)] == [
+        pytest.approx(layer["gmacs"]) for layer in result["layers"]
+    ]
+    assert [(layer["macs"], layer["in_channels"]) for layer in result["layers"]] == [
+        (8 * 8 * 16 * 9, 1), (6 * 6 * 16 * 9 * 16, 16), (10 * 36 * 16, 16),
+    ]  # fmt: skip
 
 
 def test_a_forced_instruction_set_is_the_one_that_ran(binary_digits: Path, run_json: RunJson) -> None:

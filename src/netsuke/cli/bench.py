@@ -91,7 +91,7 @@ def bench(
         "ratio": ratios(taken),
     }
     if layers:
-        result["layers"] = time_layers(file, graph, threads, isa, batch, cores)
+        result["layers"], result["peak"] = time_layers(file, graph, threads, isa, batch, cores)
     if json:
         emit(result)
     else:
@@ -194,8 +194,12 @@ def _show(result: dict[str, Any]) -> None:
     if random:
         show(f"{', '.join(random)}: weights {RANDOM}, only the time is of interest")
     if "layers" in result:
-        nodes = table("node", "op", "us", "share %", "GMAC/s")
+        nodes = table("node", "op", "us", "share %", "GMAC/s", "% of bare loop")
         for layer in result["layers"]:
             speed = f"{layer['gmacs']:.1f}" if layer["gmacs"] else ""
-            nodes.add_row(layer["name"], layer["op"], f"{layer['us']:.1f}", f"{100 * layer['share']:.1f}", speed)
-        show("node by node", nodes)
+            of_peak = f"{100 * layer['of_peak']:.0f}" if layer["of_peak"] else ""
+            nodes.add_row(
+                layer["name"], layer["op"], f"{layer['us']:.1f}", f"{100 * layer['share']:.1f}", speed, of_peak
+            )
+        bare = ", ".join(f"{kind.removesuffix('_gmacs')} {rate:.1f}" for kind, rate in result["peak"].items())
+        show("node by node", nodes, f"bare loops of {result['threads']} thread(s), in GMAC/s: {bare}")

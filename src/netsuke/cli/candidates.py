@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netsuke.artifact.contract import Error, first_line
-from netsuke.artifact.graph import BinaryConv2d
+from netsuke.artifact.graph import BinaryConv2d, Int8Conv2d
 from netsuke.cli.output import require
 from netsuke.cli.worker import Prepared
 
@@ -33,8 +33,9 @@ def netsuke(request: dict[str, Any]) -> Prepared:
     from netsuke.engine import load
 
     engine, images = load(request["file"], threads=request["threads"], isa=request["isa"]), _images(request)
-    binary = any(isinstance(node, BinaryConv2d) for node in artifact.read(request["file"]).nodes)
-    precision = "1-bit" if binary else "float32"
+    kinds = {type(node) for node in artifact.read(request["file"]).nodes}
+    named = [name for kind, name in ((BinaryConv2d, "1-bit"), (Int8Conv2d, "int8")) if kind in kinds]
+    precision = ", ".join(named) or "float32"
     return _tried(lambda: engine(images)), {"precision": precision, "version": netsuke.__version__, "isa": engine.isa}
 
 
@@ -70,52 +71,43 @@ def onnxruntime_f32(request: dict[str, Any]) -> Prepared:
     require("bench", "onnxruntime")
     import onnxruntime
 
+    session = onnxruntime_session(request)
+    images = {session.get_inputs()[0].name: _images(request)}
+    return _tried(lambda: session.run(None, images)), {"precision": "float32", "version": onnxruntime.__version__}
+
+
+def onnxruntime_session(request: dict[str, Any]) -> Any:
+    """ONNX Runtime's network, from request["onnx"]."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = request["threads"]
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(request["onnx"], options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(request["onnx"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common public class
         raise Error(f"ONNX Runtime does not take {request['onnx']}: {first_line(error)}") from None
-    images = {session.get_inputs()[0].name: _images(request)}
-    return _tried(lambda: session.run(None, images)), {"precision": "float32", "version": onnxruntime.__version__}
 
 
 def openvino_f32(request: dict[str, Any]) -> Prepared:
-    return _openvino(request, request["onnx"], "float32", {"INFERENCE_PRECISION_HINT": "f32"})
+    return _openvino(request, request["onnx"], "float32", "f32")
 
 
 def openvino_bf16(request: dict[str, Any]) -> Prepared:
-    return _openvino(request, request["onnx"], "bfloat16", {"INFERENCE_PRECISION_HINT": "bf16"})
+    return _openvino(request, request["onnx"], "bfloat16", "bf16")
 
 
 def openvino_int8(request: dict[str, Any]) -> Prepared:
     """The network that `quantise` made; what is not int8 in it runs as OpenVINO likes best on this processor."""
-    return _openvino(request, request["int8"], "int8", {})
+    return _openvino(request, request["int8"], "int8")
 
 
-def _openvino(request: dict[str, Any], file: str, precision: str, hint: dict[str, str]) -> Prepared:
+def _openvino(request: dict[str, Any], file: str, precision: str, hint: str | None = None) -> Prepared:
     require("bench", "openvino")
     import openvino
 
-    core = openvino.Core()
-    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise Error("OpenVINO does not run bfloat16 on this processor: leave it out")
-    settings = {
-        "INFERENCE_NUM_THREADS": request["threads"],
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # the process is pinned already
-        **hint,
-    }
-    try:
-        model = core.read_model(file)
-        model.reshape([request["batch"], *request["input"]])
-        compiled = core.compile_model(model, "CPU", settings)
-    except RuntimeError as error:
-        what = str(error).strip().rpartition("\n")[2]  # before it, where in OpenVINO's source that was
-        raise Error(f"OpenVINO does not take {file}: {what[:200]}") from None
+    compiled = openvino_compiled(request, file, hint)
     inference, images = compiled.create_infer_request(), _images(request)
     return _tried(lambda: inference.infer([images])), {
         "precision": precision,
@@ -123,6 +115,30 @@ def _openvino(request: dict[str, Any], file: str, precision: str, hint: dict[str
         "isa": os.environ.get("DNNL_MAX_CPU_ISA"),
         "kernel": _convolution_kernel(compiled),
     }
+
+
+def openvino_compiled(request: dict[str, Any], file: str, hint: str | None = None) -> Any:
+    """OpenVINO's network, from a file. hint: the precision to run in, None for OpenVINO's own choice."""
+    import openvino
+
+    core = openvino.Core()
+    if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Error("OpenVINO does not run bfloat16 on this processor: leave it out")
+    settings = {
+        "INFERENCE_NUM_THREADS": request["threads"],
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # the process is pinned already
+    }
+    if hint is not None:
+        settings["INFERENCE_PRECISION_HINT"] = hint
+    try:
+        model = core.read_model(file)
+        model.reshape([request["batch"], *request["input"]])
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        what = str(error).strip().rpartition("\n")[2]  # before it, where in OpenVINO's source that was
+        raise Error(f"OpenVINO does not take {file}: {what[:200]}") from None
 
 
 def _convolution_kernel(compiled: Any) -> str | None:

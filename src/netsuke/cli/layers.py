@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from netsuke import artifact
-from netsuke.artifact.graph import AveragePool, Binarize, BinaryConv2d, Conv2d, Graph, MaxPool, Node, Store
+from netsuke.artifact.graph import AveragePool, Binarize, Convolution, Graph, MaxPool, Node, Quantize, Store
 
 RUNS = 50
+TURNS = 10
+BITS = {"conv2d": 32, "binary_conv2d": 1, "int8_conv2d": 8}  # of a weight
+# The bare loop of engine.peak that limits an operator.
+LOOPS = {"conv2d": "float_gmacs", "binary_conv2d": "binary_gmacs", "int8_conv2d": "int8_gmacs"}
 OPS = {
     "Conv2d": "conv2d",
     "BinaryConv2d": "binary_conv2d",
+    "Int8Conv2d": "int8_conv2d",
     "MaxPool": "max_pool",
     "AveragePool": "average_pool",
     "PadChannels": "pad_channels",
@@ -28,6 +34,7 @@ STEPS = {
     "TwoSlope": "two_slope",
     "Clamp": "clamp",
     "Binarize": "binarize",
+    "Quantize": "quantize",
     "Store": "store",
 }
 
@@ -41,7 +48,7 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
     entries = []
     for node in graph.nodes:
         # Every value that an epilogue makes has the shape of the node's result.
-        made = [values[step.out].shape for step in node.epilogue if isinstance(step, Binarize | Store)]
+        made = [values[step.out].shape for step in node.epilogue if isinstance(step, Binarize | Quantize | Store)]
         entry: dict[str, Any] = {
             "name": node.name,
             "op": OPS[type(node).__name__],
@@ -52,43 +59,64 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
             "macs": 0,
             "epilogue": [STEPS[type(step).__name__] for step in node.epilogue],
         }
-        if isinstance(node, Conv2d | BinaryConv2d):
+        if isinstance(node, Convolution):
             taps = math.prod(node.weight.shape[1:])
             entry["weights"] = node.weight.size
-            entry["bits"] = 1 if isinstance(node, BinaryConv2d) else 32
+            entry["bits"] = BITS[entry["op"]]
             entry["macs"] = math.prod(made[0]) * taps if made else 0
         entries.append(entry)
     return entries
 
 
 def _kernel(node: Node) -> tuple[int, ...]:
-    if isinstance(node, Conv2d | BinaryConv2d):
+    if isinstance(node, Convolution):
         return node.weight.shape[1:3]
     return node.kernel if isinstance(node, MaxPool | AveragePool) else ()
 
 
 def time_layers(
     file: Path, graph: Graph, threads: int, isa: str | None, batch: int, cores: list[int]
-) -> list[dict[str, Any]]:
-    """For each node: name, op, us (microseconds an image), share of the whole, gmacs (GMAC/s, or None)."""
-    from netsuke.engine import load
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The time of every node, and what the arithmetic of the cores allows.
+
+    Returns:
+        For each node: name, op, us (microseconds an image), share of the whole, macs of one image, in_channels (of a
+        group), gmacs (GMAC/s) and of_peak (gmacs over the bare loop's); the last four are None without weights.
+        The rates of the bare loops as `engine.peak`, times the threads. They and the nodes take turns in TURNS
+        turns, so that a change of clock speed meets both; every figure is a median of the turns.
+    """
+    from netsuke.engine import load, peak
 
     images = np.random.default_rng(0).standard_normal((batch, *graph.input_shape), np.float32)
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
         engine = load(file, threads=threads, isa=isa)  # its threads inherit the cores
-        times = engine.profile(images, runs=RUNS)
+        peaks, turns = [peak(isa)], []
+        for _ in range(TURNS):
+            turns.append(engine.profile(images, runs=RUNS // TURNS))
+            peaks.append(peak(isa))
     finally:
         os.sched_setaffinity(0, allowed)
-    whole = sum(seconds for _, _, seconds in times)
-    return [
-        {
-            "name": name,
-            "op": op,
-            "us": 1e6 * seconds,
-            "share": seconds / whole,
-            "gmacs": layer["macs"] / seconds / 1e9 if layer["macs"] else None,
-        }
-        for (name, op, seconds), layer in zip(times, describe(graph), strict=True)
+    limits = {kind: threads * statistics.median(turn[kind] for turn in peaks) for kind in peaks[0]}
+    seconds = [statistics.median(node[2] for node in nodes) for nodes in zip(*turns, strict=True)]
+    timed = [
+        _timed(node, entry, taken, sum(seconds), limits)
+        for node, entry, taken in zip(graph.nodes, describe(graph), seconds, strict=True)
     ]
+    return timed, limits
+
+
+def _timed(node: Node, entry: dict[str, Any], seconds: float, whole: float, limits: dict[str, float]) -> dict[str, Any]:
+    rate = entry["macs"] / seconds / 1e9 if entry["macs"] else None
+    limit = limits.get(LOOPS.get(entry["op"], ""))
+    return {
+        "name": entry["name"],
+        "op": entry["op"],
+        "us": 1e6 * seconds,
+        "share": seconds / whole,
+        "macs": entry["macs"] or None,
+        "in_channels": node.weight.shape[3] if isinstance(node, Convolution) else None,
+        "gmacs": rate,
+        "of_peak": rate / limit if rate is not None and limit else None,
+    }
