@@ -96,11 +96,10 @@ Model::Model(Graph graph, const std::string& isa, int threads)
     const Task& t = *tasks_.back();
     tile = std::max(tile, t.pixels_of_scratch * t.tile_floats * 4);
     windows = std::max(windows, t.pixels_of_scratch * t.window_bytes);
-    pixels = std::max(pixels, t.pixels_of_scratch + kChunkSlack);
+    pixels = std::max(pixels, t.pixels_of_scratch);
     columns = std::max(columns, t.columns);
   }
-  const int64_t parts[] = {tile, windows, pixels * 4, pixels * 4, pixels * 4, columns * 4,
-                           pixels * static_cast<int64_t>(sizeof(Row))};
+  const int64_t parts[] = {tile, windows, pixels * 4, columns * 4, pixels * static_cast<int64_t>(sizeof(Row))};
   const auto padded = [](int64_t bytes) { return round_up(bytes + static_cast<int64_t>(kSlack), kAlignment); };
   int64_t one = 0;
   for (int64_t bytes : parts) one += padded(bytes);
@@ -108,9 +107,8 @@ Model::Model(Graph graph, const std::string& isa, int threads)
   for (int t = 0; t < threads; ++t) {
     uint8_t *at = scratch_memory_.data() + one * t, *part[std::size(parts)];
     for (size_t i = 0; i < std::size(parts); at += padded(parts[i]), ++i) part[i] = at;
-    scratch_.push_back({reinterpret_cast<float*>(part[0]), part[1], reinterpret_cast<int32_t*>(part[2]),
-                        reinterpret_cast<int32_t*>(part[3]), reinterpret_cast<float*>(part[4]),
-                        reinterpret_cast<int32_t*>(part[5]), reinterpret_cast<Row*>(part[6])});
+    scratch_.push_back({reinterpret_cast<float*>(part[0]), part[1], reinterpret_cast<float*>(part[2]),
+                        reinterpret_cast<int32_t*>(part[3]), reinterpret_cast<Row*>(part[4])});
   }
   nanoseconds.assign(graph_.nodes.size(), 0);
 }

@@ -99,7 +99,7 @@ uint32_t bits_at(const uint8_t* bits, int64_t at, int count) {
   return static_cast<uint32_t>(eight >> (at % 8) & ((uint64_t{1} << count) - 1));
 }
 
-// The tables of docs/format.md, section 4: D's base and K for every border class and channel.
+// The table of docs/format.md, section 4: D's base and K for every border class and channel.
 // tap_sums[o][ky][kx] is the sum of s_w over one tap.
 void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, const std::vector<int32_t>& tap_sums) {
   const int kh = n.kernel[0], kw = n.kernel[1], of_group = in.channels / n.groups;
@@ -108,17 +108,16 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
   const size_t classes = rows.classes.size() * columns.classes.size();
   const int64_t stride = round_up(n.channels, 16);
   const auto taps_inside = [](const BorderAxis::Class& c) { return c.end - c.first; };
-  t.row_border = Buffer<int32_t>(rows.of.size()), t.row_inside = Buffer<int32_t>(rows.of.size());
-  for (size_t i = 0; i < rows.of.size(); ++i) {
-    t.row_border[i] = static_cast<int32_t>(rows.of[i] * static_cast<int64_t>(columns.classes.size()) * stride);
-    t.row_inside[i] = taps_inside(rows.classes[static_cast<size_t>(rows.of[i])]);
-  }
-  t.column_border = Buffer<int32_t>(columns.of.size()), t.column_inside = Buffer<int32_t>(columns.of.size());
-  for (size_t i = 0; i < columns.of.size(); ++i) {
-    t.column_border[i] = static_cast<int32_t>(columns.of[i] * stride);
+  t.row_inside = Buffer<int32_t>(rows.of.size()), t.column_inside = Buffer<int32_t>(columns.of.size());
+  for (size_t i = 0; i < rows.of.size(); ++i) t.row_inside[i] = taps_inside(rows.classes[static_cast<size_t>(rows.of[i])]);
+  for (size_t i = 0; i < columns.of.size(); ++i)
     t.column_inside[i] = taps_inside(columns.classes[static_cast<size_t>(columns.of[i])]) * of_group;
-  }
-  t.base = Buffer<int32_t>(classes * static_cast<size_t>(stride));
+  t.border = Buffer<int32_t>(rows.of.size() * columns.of.size() + kChunkSlack);
+  int32_t* border_at = t.border.data();
+  for (const int row : rows.of)
+    for (const int column : columns.of)
+      *border_at++ = static_cast<int32_t>((row * static_cast<int64_t>(columns.classes.size()) + column) * stride);
+  t.border_base = Buffer<float>(classes * static_cast<size_t>(stride));
   t.constant = Buffer<float>(classes * static_cast<size_t>(stride));
   t.scale = Buffer<float>(static_cast<size_t>(n.channels));
   t.offset = Buffer<float>(static_cast<size_t>(n.channels));
@@ -144,16 +143,15 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
         const BorderAxis::Class y = rows.classes[r], x = columns.classes[c];
         const int64_t sum = at(y.end, x.end) - at(y.first, x.end) - at(y.end, x.first) + at(y.first, x.first);
         const int64_t inside = int64_t{y.end - y.first} * (x.end - x.first) * of_group;
-        const size_t border = r * columns.classes.size() + c, index = border * static_cast<size_t>(stride) + o;
-        t.base[index] = static_cast<int32_t>(n1 + all - sum);
+        const size_t border = r * columns.classes.size() + c, index = border * static_cast<size_t>(stride) + static_cast<size_t>(o);
+        t.border_base[index] = static_cast<float>(n1 + all - sum);
         t.constant[index] = static_cast<float>(
             ((alpha_w * gamma) * static_cast<double>(sum) + (beta_w * gamma) * static_cast<double>(inside)) + bias);
       }
   }
   BinaryConvArgs& a = t.binary;
-  a.base = t.base.data(), a.constant = t.constant.data(), a.scale = t.scale.data();
+  a.base = t.border_base.data(), a.constant = t.constant.data(), a.border = t.border.data(), a.scale = t.scale.data();
   a.offset = any_offset ? t.offset.data() : nullptr;
-  a.row_border = t.row_border.data(), a.column_border = t.column_border.data();
   a.row_inside = t.row_inside.data(), a.column_inside = t.column_inside.data();
 }
 
@@ -197,6 +195,16 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   const int64_t tile = c.groups == 1 ? 4 * lanes : round_up(n.channels, lanes) + kTileSlack;
   cut(t, n, c.gathered ? length * 4 : 0, tile, c.groups == 1 ? c.block_count : 1, threads);
   c.units = t.units;
+
+  const int windows = c.gathered ? t.units.chunk : t.units.pixels;
+  t.window_at = Buffer<int32_t>(static_cast<size_t>(windows + kChunkSlack));
+  for (int i = 0; i < windows + kChunkSlack; ++i) {
+    const int p = std::min(i, windows - 1);
+    const int64_t y = int64_t{p / n.out_w} * n.stride[0] - n.padding[0], x = int64_t{p % n.out_w} * n.stride[1] - n.padding[1];
+    t.window_at[static_cast<size_t>(i)] =
+        static_cast<int32_t>(c.gathered ? p * length * 4 : y * map.row + x * map.pixel);
+  }
+  c.window_at = t.window_at.data();
 }
 
 // Calls put(o, words, width) for every output channel o: its word k belongs to words[k * width].

@@ -83,7 +83,9 @@ struct Conv {
   uint8_t fill;               // every byte outside the image
   int segments, words;
   int segment_taps, tap_bytes;
-  const int32_t* segment_at;  // where each begins, in bytes from the window's first tap
+  // Where the windows begin, in bytes from the map's first pixel, by pixel of the result (of the chunk, if gathered), and
+  // segments within them. Behind the last stand kChunkSlack copies of it.
+  const int32_t *window_at, *segment_at;
   uint32_t last_mask;         // of the last word of a segment, those bits that belong to it (binary only)
   int groups, group_channels, group_outputs;
   int64_t group_bytes;        // from one group's channels to the next's in a pixel
@@ -96,10 +98,10 @@ struct Conv {
 
 struct BinaryConvArgs {
   Conv conv;
-  // Tables by border class, a row of round_up(O, 16) each. The row of a pixel begins at row_border[y] + column_border[x].
-  const int32_t* base;      // D = base - 2 * popcount(window XOR weight)
-  const float* constant;    // K of docs/format.md, section 4
-  const int32_t *row_border, *column_border;
+  // Tables by border class, a row of round_up(O, 16) each. D = base - 2 * popcount(window XOR weight), constant is K of
+  // docs/format.md, section 4.
+  const float *base, *constant;
+  const int32_t* border;    // by pixel: where its class begins in the tables
   const int32_t *row_inside, *column_inside;  // n = row_inside[y] * column_inside[x]
   const float* scale;       // [O]: A
   const float* offset;      // [O]: B, or null when every beta_w is 0
@@ -155,10 +157,7 @@ struct Row {
 struct Scratch {
   float* tile;              // chunk x channels
   uint8_t* windows;         // chunk x window
-  // Of each pixel of the chunk:
-  int32_t* at;              // where its window begins
-  int32_t* border;          // where its border class begins in the tables
-  float* sum;               // Sa
+  float* sum;               // Sa of each pixel of the chunk
   int32_t* columns;         // popcounts of the columns that a row of windows sees
   Row* rows;
 };

@@ -36,25 +36,24 @@ struct FromCounts {
   struct Channels {
     const float* counts;
     int64_t stride;
-    const int32_t* base;
-    const float* constant;
-    const int32_t* border;  // by pixel: where its border class begins in the tables
+    const float *base, *constant;
+    const int32_t* border;  // by pixel
     const float* sum;       // by pixel: Sa
     F a, b;
     F operator()(int i) const {
-      const U count = u_load(reinterpret_cast<const uint32_t*>(counts + i * stride));
-      const F d = f_from_i32(u_sub(u_load(reinterpret_cast<const uint32_t*>(base + border[i])), u_add(count, count)));
-      const F y = f_fma(a, d, f_load(constant + border[i]));
+      const F count = f_from_i32(u_load(reinterpret_cast<const uint32_t*>(counts + i * stride)));
+      const F y = f_fma(a, f_fma(f_set1(-2), count, f_load(base + border[i])), f_load(constant + border[i]));
       return offset ? f_fma(b, f_set1(sum[i]), y) : y;
     }
   };
   const BinaryConvArgs& x;
   const Tile& t;
-  const Scratch& scratch;
+  const int32_t* border;
+  const float* sum;
   Channels at(int c) const {
     const int channel = t.channel + c;
-    return {t.y + c, t.stride, x.base + channel, x.constant + channel, scratch.border, scratch.sum,
-            f_load(x.scale + channel), offset ? f_load(x.offset + channel) : f_set1(0)};
+    return {t.y + c, t.stride, x.base + channel, x.constant + channel, border, sum, f_load(x.scale + channel),
+            offset ? f_load(x.offset + channel) : f_set1(0)};
   }
 };
 
@@ -121,14 +120,12 @@ template <bool offset, bool masked>
 struct BinaryFamily {
   static CountBits<masked> arithmetic(const BinaryConvArgs&, int) { return {}; }
 
-  // Border class, and Sa if it is needed, of every pixel.
+  // Sa of every pixel, where it is needed.
   static void describe(const BinaryConvArgs& x, const Walk& walk, const Rows& rows, const Scratch& scratch) {
     const Conv& c = x.conv;
+    if (!offset) return;
     for (int r = 0; r < rows.count; ++r) {
       const Row& row = rows.row[r];
-      const int32_t row_border = x.row_border[row.y], *column_border = x.column_border + row.x;
-      for (int i = 0; i < row.count; ++i) scratch.border[row.first + i] = row_border + column_border[i];
-      if (!offset) continue;
       if (!c.gathered && c.groups == 1 && c.segment_taps == c.window.kernel_w) {
         sum_row(x, row, scratch);
         continue;
@@ -142,7 +139,9 @@ struct BinaryFamily {
     }
   }
 
-  static FromCounts<offset> source(const BinaryConvArgs& x, const Tile& t, const Scratch& scratch) { return {x, t, scratch}; }
+  static FromCounts<offset> source(const BinaryConvArgs& x, const Tile& t, int pixel, const Scratch& scratch) {
+    return {x, t, x.border + pixel, scratch.sum};
+  }
 };
 
 int64_t binary_loop(int64_t rounds, float* memory) { return bare_loop<CountBits<false>, 32>(rounds, memory); }

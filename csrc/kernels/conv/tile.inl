@@ -127,9 +127,9 @@ int64_t bare_loop(int64_t rounds, float* memory) {
   return rounds * MR * V * L * word_macs;
 }
 
-// One unit of a convolution. A family gives, for its arguments x: x.conv; Family::arithmetic(x, channel); prepare(x, walk,
-// rows, ..., scratch), which fills what its source needs; and source(x, tile, scratch), which makes y of what the tile
-// holds (epilogue.inl).
+// One unit of a convolution. A family gives, for its arguments x: x.conv; Family::arithmetic(x, channel); describe(x, walk,
+// rows, scratch), which fills what its source needs; and source(x, tile, first pixel, scratch), which makes y of what the
+// tile holds (epilogue.inl).
 template <class Family, class Args>
 void run_conv(const Args& x, int unit, const Scratch& scratch) {
   const Conv& conv = x.conv;
@@ -137,14 +137,14 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
   const int row_count = rows_of(share, conv.window.out_w, scratch.rows);
   const Rows rows = {scratch.rows, row_count};
   if (conv.groups == 1) {
-    const Walk walk = walk_of(conv, 0, scratch.rows, row_count, share.count, scratch);
+    const Walk walk = walk_of(conv, 0, share.pixel, scratch.rows, row_count, scratch);
     Family::describe(x, walk, rows, scratch);
     for (int b = share.first; b < share.end; ++b) {
       const Block& block = conv.blocks[b];
       const int width = block.vectors * L;
       conv_block(Family::arithmetic(x, block.channel), walk, block, share.count, conv.weight, scratch.tile, width);
       const Tile tile = {scratch.tile, width, rows, block.channel, width};
-      run_epilogue(conv.epilogue, Family::source(x, tile, scratch), tile);
+      run_epilogue(conv.epilogue, Family::source(x, tile, share.pixel, scratch), tile);
     }
     return;
   }
@@ -153,7 +153,7 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
   const int width = (conv.groups * conv.group_outputs + L - 1) / L * L;
   const int64_t stride = width + netsuke::kTileSlack;
   for (int g = 0; g < conv.groups; ++g) {
-    const Walk walk = walk_of(conv, g, scratch.rows, row_count, share.count, scratch);
+    const Walk walk = walk_of(conv, g, share.pixel, scratch.rows, row_count, scratch);
     Family::describe(x, walk, rows, scratch);
     for (int b = 0; b < conv.block_count; ++b) {
       const Block& block = conv.blocks[b];
@@ -161,7 +161,7 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
       conv_block(Family::arithmetic(x, channel), walk, block, share.count, conv.weight + g * conv.group_weights,
                  scratch.tile + channel, stride);
       const Tile tile = {scratch.tile + channel, stride, rows, channel, block.vectors * L};
-      make_float(Family::source(x, tile, scratch), tile);
+      make_float(Family::source(x, tile, share.pixel, scratch), tile);
     }
   }
   run_epilogue(conv.epilogue, Tile{scratch.tile, stride, rows, 0, width});

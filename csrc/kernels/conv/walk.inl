@@ -1,5 +1,5 @@
 // Where the windows of a chunk of pixels lie. Usually a window is read straight from the map, whose halo holds what lies
-// outside the image; where that cannot be, windows are copied together first and read from there.
+// outside the image; where that cannot be, windows are copied together first.
 
 namespace {
 
@@ -100,27 +100,15 @@ struct Walk {
   uint32_t last_mask;
 };
 
-// Fills scratch.at, and scratch.windows if windows are gathered. Behind the last pixel stand copies of it, for whole tiles.
-Walk walk_of(const Conv& x, int group, const Row* rows, int row_count, int count, const Scratch& scratch) {
+Walk walk_of(const Conv& x, int group, int pixel, const Row* rows, int row_count, const Scratch& scratch) {
+  if (!x.gathered)
+    return {x.map.data + group * x.group_bytes, x.window_at + pixel, x.segment_at, x.segments, x.words, x.last_mask};
   const Window& w = x.window;
-  const int64_t window_bytes = x.segments * x.words * int64_t{4};
-  int32_t* at = scratch.at;
-  for (int r = 0; r < row_count; ++r) {
-    const Row& row = rows[r];
-    const int y = row.y * w.stride_h - w.pad_top, px = row.x * w.stride_w - w.pad_left;
-    if (x.gathered) {
-      for (int i = row.first; i < row.first + row.count; ++i) {
-        gather_window(x, group, y, px + (i - row.first) * w.stride_w, scratch.windows + i * window_bytes);
-        at[i] = static_cast<int32_t>(i * window_bytes);
-      }
-    } else {
-      const int32_t begin = static_cast<int32_t>(y * x.map.row + px * x.map.pixel + group * x.group_bytes);
-      const int32_t step = static_cast<int32_t>(w.stride_w * x.map.pixel);
-      for (int i = 0; i < row.count; ++i) at[row.first + i] = begin + i * step;
-    }
-  }
-  for (int i = count; i < count + netsuke::kChunkSlack; ++i) at[i] = at[count - 1];
-  return {x.gathered ? scratch.windows : x.map.data, at, x.segment_at, x.segments, x.words, x.last_mask};
+  for (int r = 0; r < row_count; ++r)
+    for (int i = 0; i < rows[r].count; ++i)
+      gather_window(x, group, rows[r].y * w.stride_h - w.pad_top, (rows[r].x + i) * w.stride_w - w.pad_left,
+                    scratch.windows + x.window_at[rows[r].first + i]);
+  return {scratch.windows, x.window_at, x.segment_at, x.segments, x.words, x.last_mask};
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ struct FromDots {
 struct Int8Family {
   static MultiplyCodes arithmetic(const Int8ConvArgs&, int) { return {}; }
   static void describe(const Int8ConvArgs&, const Walk&, const Rows&, const Scratch&) {}
-  static FromDots source(const Int8ConvArgs& x, const Tile& t, const Scratch&) { return {x, t}; }
+  static FromDots source(const Int8ConvArgs& x, const Tile& t, int, const Scratch&) { return {x, t}; }
 };
 
 int64_t int8_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyCodes, 4>(rounds, memory); }
