@@ -99,6 +99,19 @@ uint32_t bits_at(const uint8_t* bits, int64_t at, int count) {
   return static_cast<uint32_t>(eight >> (at % 8) & ((uint64_t{1} << count) - 1));
 }
 
+// Columns fall into parts of one border class each. Returns the class of each part.
+std::vector<int> end_parts(Task& t, const BorderAxis& columns) {
+  std::vector<int> classes, ends;
+  for (size_t x = 0; x < columns.of.size(); ++x) {
+    if (classes.empty() || columns.of[x] != classes.back()) classes.push_back(columns.of[x]), ends.push_back(0);
+    ends.back() = static_cast<int>(x) + 1;
+  }
+  t.part_end = Buffer<int32_t>(ends.size());
+  std::copy(ends.begin(), ends.end(), t.part_end.data());
+  t.binary.conv.part_end = t.part_end.data(), t.binary.conv.parts = static_cast<int>(ends.size());
+  return classes;
+}
+
 // The table of docs/format.md, section 4: D's base and K for every border class and channel.
 // tap_sums[o][ky][kx] is the sum of s_w over one tap.
 void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, const std::vector<int32_t>& tap_sums) {
@@ -112,10 +125,11 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
   for (size_t i = 0; i < rows.of.size(); ++i) t.row_inside[i] = taps_inside(rows.classes[static_cast<size_t>(rows.of[i])]);
   for (size_t i = 0; i < columns.of.size(); ++i)
     t.column_inside[i] = taps_inside(columns.classes[static_cast<size_t>(columns.of[i])]) * of_group;
-  t.border = Buffer<int32_t>(rows.of.size() * columns.of.size() + kChunkSlack);
+  const std::vector<int> part_class = end_parts(t, columns);
+  t.border = Buffer<int32_t>(rows.of.size() * part_class.size());
   int32_t* border_at = t.border.data();
   for (const int row : rows.of)
-    for (const int column : columns.of)
+    for (const int column : part_class)
       *border_at++ = static_cast<int32_t>((row * static_cast<int64_t>(columns.classes.size()) + column) * stride);
   t.border_base = Buffer<float>(classes * static_cast<size_t>(stride));
   t.constant = Buffer<float>(classes * static_cast<size_t>(stride));
@@ -183,6 +197,7 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
         c.gathered ? s * c.words * int64_t{4} : tap / kw * n.dilation[0] * map.row + tap % kw * n.dilation[1] * map.pixel);
   }
   c.segment_at = t.segment_at.data();
+  c.part_end = &c.window.out_w, c.parts = 1;
 
   const int64_t length = int64_t{c.segments} * c.words;
   cut_blocks(t, c.group_outputs, length, lanes);

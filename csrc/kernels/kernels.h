@@ -86,6 +86,8 @@ struct Conv {
   // Where the windows begin, in bytes from the map's first pixel, by pixel of the result (of the chunk, if gathered), and
   // segments within them. Behind the last stand kChunkSlack copies of it.
   const int32_t *window_at, *segment_at;
+  const int32_t* part_end;    // columns of the result where a stretch ends, the last is its width
+  int parts;
   uint32_t last_mask;         // of the last word of a segment, those bits that belong to it (binary only)
   int groups, group_channels, group_outputs;
   int64_t group_bytes;        // from one group's channels to the next's in a pixel
@@ -101,7 +103,7 @@ struct BinaryConvArgs {
   // Tables by border class, a row of round_up(O, 16) each. D = base - 2 * popcount(window XOR weight), constant is K of
   // docs/format.md, section 4.
   const float *base, *constant;
-  const int32_t* border;    // by pixel: where its class begins in the tables
+  const int32_t* border;    // by stretch of the result, row by row: where its class begins in the tables
   const int32_t *row_inside, *column_inside;  // n = row_inside[y] * column_inside[x]
   const float* scale;       // [O]: A
   const float* offset;      // [O]: B, or null when every beta_w is 0
@@ -149,9 +151,10 @@ struct TransformArgs {
   Map map;                  // 4 * channels bytes a pixel
 };
 
-// A stretch of one row of the result: `count` pixels from the `first` of the chunk, which is (y, x).
+// A stretch of one row of the result: `count` pixels from the `first` of the chunk, which is (y, x). A stretch ends where
+// the row does, and in a binary convolution where the border class changes: it is the row's `part`.
 struct Row {
-  int first, count, y, x;
+  int first, count, y, x, part;
 };
 
 struct Scratch {

@@ -33,27 +33,34 @@ struct CountBits {
 // y = fma(A, D, K), then, if some beta_w is not 0, y = fma(B, Sa, y).
 template <bool offset>
 struct FromCounts {
-  struct Channels {
+  struct InRow {
     const float* counts;
     int64_t stride;
-    const float *base, *constant;
-    const int32_t* border;  // by pixel
-    const float* sum;       // by pixel: Sa
-    F a, b;
+    const float* sum;  // by pixel: Sa
+    F a, b, base, constant;
     F operator()(int i) const {
       const F count = f_from_i32(u_load(reinterpret_cast<const uint32_t*>(counts + i * stride)));
-      const F y = f_fma(a, f_fma(f_set1(-2), count, f_load(base + border[i])), f_load(constant + border[i]));
+      const F y = f_fma(a, f_fma(f_set1(-2), count, base), constant);
       return offset ? f_fma(b, f_set1(sum[i]), y) : y;
+    }
+  };
+  struct Channels {
+    const FromCounts& source;
+    int c;
+    F a, b;
+    InRow in(const Row& row) const {
+      const BinaryConvArgs& x = source.x;
+      const Tile& t = source.t;
+      const int64_t at = x.border[row.y * x.conv.parts + row.part] + t.channel + c;
+      return {t.y + c, t.stride, source.sum, a, b, f_load(x.base + at), f_load(x.constant + at)};
     }
   };
   const BinaryConvArgs& x;
   const Tile& t;
-  const int32_t* border;
   const float* sum;
   Channels at(int c) const {
     const int channel = t.channel + c;
-    return {t.y + c, t.stride, x.base + channel, x.constant + channel, border, sum, f_load(x.scale + channel),
-            offset ? f_load(x.offset + channel) : f_set1(0)};
+    return {*this, c, f_load(x.scale + channel), offset ? f_load(x.offset + channel) : f_set1(0)};
   }
 };
 
@@ -125,7 +132,8 @@ struct BinaryFamily {
     const Conv& c = x.conv;
     if (!offset) return;
     for (int r = 0; r < rows.count; ++r) {
-      const Row& row = rows.row[r];
+      Row row = rows.row[r];
+      for (; r + 1 < rows.count && rows.row[r + 1].y == row.y; ++r) row.count += rows.row[r + 1].count;  // the whole row
       if (!c.gathered && c.groups == 1 && c.segment_taps == c.window.kernel_w) {
         sum_row(x, row, scratch);
         continue;
@@ -139,8 +147,8 @@ struct BinaryFamily {
     }
   }
 
-  static FromCounts<offset> source(const BinaryConvArgs& x, const Tile& t, int pixel, const Scratch& scratch) {
-    return {x, t, x.border + pixel, scratch.sum};
+  static FromCounts<offset> source(const BinaryConvArgs& x, const Tile& t, const Scratch& scratch) {
+    return {x, t, scratch.sum};
   }
 };
 

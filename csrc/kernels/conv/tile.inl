@@ -128,13 +128,13 @@ int64_t bare_loop(int64_t rounds, float* memory) {
 }
 
 // One unit of a convolution. A family gives, for its arguments x: x.conv; Family::arithmetic(x, channel); describe(x, walk,
-// rows, scratch), which fills what its source needs; and source(x, tile, first pixel, scratch), which makes y of what the
-// tile holds (epilogue.inl).
+// rows, scratch), which fills what its source needs; and source(x, tile, scratch), which makes y of what the tile holds
+// (epilogue.inl).
 template <class Family, class Args>
 void run_conv(const Args& x, int unit, const Scratch& scratch) {
   const Conv& conv = x.conv;
   const Share share = share_of(conv.units, unit, conv.groups == 1 ? conv.block_count : 1);
-  const int row_count = rows_of(share, conv.window.out_w, scratch.rows);
+  const int row_count = rows_of(share, conv.part_end, conv.parts, scratch.rows);
   const Rows rows = {scratch.rows, row_count};
   if (conv.groups == 1) {
     const Walk walk = walk_of(conv, 0, share.pixel, scratch.rows, row_count, scratch);
@@ -144,7 +144,7 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
       const int width = block.vectors * L;
       conv_block(Family::arithmetic(x, block.channel), walk, block, share.count, conv.weight, scratch.tile, width);
       const Tile tile = {scratch.tile, width, rows, block.channel, width};
-      run_epilogue(conv.epilogue, Family::source(x, tile, share.pixel, scratch), tile);
+      run_epilogue(conv.epilogue, Family::source(x, tile, scratch), tile);
     }
     return;
   }
@@ -161,7 +161,7 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
       conv_block(Family::arithmetic(x, channel), walk, block, share.count, conv.weight + g * conv.group_weights,
                  scratch.tile + channel, stride);
       const Tile tile = {scratch.tile + channel, stride, rows, channel, block.vectors * L};
-      make_float(Family::source(x, tile, share.pixel, scratch), tile);
+      make_float(Family::source(x, tile, scratch), tile);
     }
   }
   run_epilogue(conv.epilogue, Tile{scratch.tile, stride, rows, 0, width});

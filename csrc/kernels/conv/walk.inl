@@ -52,16 +52,21 @@ inline Share share_of(const Units& u, int unit, int blocks) {
   return s;
 }
 
-// The rows of `width` pixels that a share lies in. Returns their number.
-inline int rows_of(const Share& s, int width, Row* rows) {
-  int n = 0;
-  for (int first = 0, y = s.pixel / width, x = s.pixel % width; first < s.count; ++n, ++y, x = 0) {
-    const int left = s.count - first, count = width - x < left ? width - x : left;
-    rows[n] = {first, count, y, x};
-    first += count;
+// The stretches of rows that a share lies in. Returns their number.
+inline int rows_of(const Share& s, const int32_t* part_end, int parts, Row* rows) {
+  const int width = part_end[parts - 1];
+  int n = 0, y = s.pixel / width, x = s.pixel % width, part = 0;
+  while (part_end[part] <= x) ++part;
+  for (int first = 0; first < s.count; ++n) {
+    const int left = s.count - first, to_end = part_end[part] - x, count = to_end < left ? to_end : left;
+    rows[n] = {first, count, y, x, part};
+    first += count, x += count;
+    if (++part == parts) part = 0, x = 0, ++y;
   }
   return n;
 }
+
+inline int rows_of(const Share& s, int width, Row* rows) { return rows_of(s, &width, 1, rows); }
 
 // One window of one group, segment after segment. What a tap's last word holds past the tap stays as it is filled.
 void gather_window(const Conv& x, int group, int y, int px, uint8_t* out) {

@@ -25,6 +25,7 @@ struct FromTile {
   struct Channels {
     const float* y;
     int64_t stride;
+    const Channels& in(const Row&) const { return *this; }
     F operator()(int i) const { return f_load(y + i * stride); }
   };
   Tile t;
@@ -45,7 +46,7 @@ void run_stage(const Stage& s, const Source& source, const Tile& t, int channels
   const bool codes = !plain && (s.flags & Stage::kQuantize), flip = !plain && s.flip, keep = !plain && !last;
   for (int c = 0; c < t.width; c += L) {
     const int channel = t.channel + c, left = channels - channel;
-    const auto y_of = source.at(c);
+    const auto channels_of = source.at(c);
     const F positive = slope ? f_load(s.positive + channel) : f_set1(0), negative = slope ? f_load(s.negative + channel) : f_set1(0);
     F threshold = f_set1(0);
     uint32_t inside = ~0u;  // lanes that are channels
@@ -55,6 +56,7 @@ void run_stage(const Stage& s, const Source& source, const Tile& t, int channels
     }
     for (int r = 0; r < t.rows.count; ++r) {
       const Row& row = t.rows.row[r];
+      const auto& y_of = channels_of.in(row);
       const uint8_t* addend = add ? pixel_of(s.add, row, channel * 4) : nullptr;
       uint8_t* stored = store ? pixel_of(s.store, row, channel * 4) : nullptr;
       uint8_t* bytes = bits ? pixel_of(s.bits, row, channel / 8) : nullptr;

@@ -22,7 +22,7 @@ struct MultiplyFloats {
 struct FloatFamily {
   static MultiplyFloats arithmetic(const FloatConvArgs& x, int channel) { return {x.bias + channel}; }
   static void describe(const FloatConvArgs&, const Walk&, const Rows&, const Scratch&) {}
-  static FromTile source(const FloatConvArgs&, const Tile& t, int, const Scratch&) { return {t}; }
+  static FromTile source(const FloatConvArgs&, const Tile& t, const Scratch&) { return {t}; }
 };
 
 int64_t float_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyFloats, 1>(rounds, memory); }

@@ -24,6 +24,7 @@ struct FromDots {
     int64_t stride;
     U base;
     F a, bias;
+    const Channels& in(const Row&) const { return *this; }
     F operator()(int i) const {
       const U s = u_add(u_load(reinterpret_cast<const uint32_t*>(dots + i * stride)), base);
       return f_fma(a, f_from_i32(s), bias);
@@ -41,7 +42,7 @@ struct FromDots {
 struct Int8Family {
   static MultiplyCodes arithmetic(const Int8ConvArgs&, int) { return {}; }
   static void describe(const Int8ConvArgs&, const Walk&, const Rows&, const Scratch&) {}
-  static FromDots source(const Int8ConvArgs& x, const Tile& t, int, const Scratch&) { return {x, t}; }
+  static FromDots source(const Int8ConvArgs& x, const Tile& t, const Scratch&) { return {x, t}; }
 };
 
 int64_t int8_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyCodes, 4>(rounds, memory); }
