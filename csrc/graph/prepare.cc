@@ -7,7 +7,8 @@ namespace netsuke {
 namespace {
 
 constexpr int64_t kWindowBytes = 32 << 10;  // a chunk's gathered windows should stay in the first cache
-constexpr int kMostPixels = 84, kTilePixels = 6;
+constexpr int64_t kTileBytes = 24 << 10;  // a chunk of the result, while it is in the tile
+constexpr int kMostPixels = 480, kTilePixels = 12;
 
 Window window_of(const Node& n, const Value& in) {
   return {in.height,   in.width,    n.out_h,      n.out_w,      n.kernel[0],   n.kernel[1],  n.stride[0],
@@ -18,7 +19,8 @@ Window window_of(const Node& n, const Value& in) {
 // where there are too few chunks for the threads.
 void cut(Task& t, const Node& n, int64_t window_bytes, int64_t tile_floats, int blocks, int threads) {
   const int pixels = n.out_h * n.out_w;
-  int64_t most = window_bytes > 0 ? kWindowBytes / window_bytes / kTilePixels * kTilePixels : kMostPixels;
+  int64_t most = kTileBytes / (4 * tile_floats) / kTilePixels * kTilePixels;
+  if (window_bytes > 0) most = std::min(most, kWindowBytes / window_bytes / kTilePixels * kTilePixels);
   most = std::clamp<int64_t>(most, window_bytes > (1 << 20) ? 1 : 2 * kTilePixels, kMostPixels);
   const int wanted = threads == 1 ? 1 : 2 * threads;
   int chunks = static_cast<int>((pixels + most - 1) / most);
@@ -207,7 +209,7 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   t.weight = Buffer<uint32_t>(static_cast<size_t>(c.group_weights * c.groups));
   c.weight = t.weight.data();
 
-  const int64_t tile = c.groups == 1 ? 4 * lanes : round_up(n.channels, lanes) + kTileSlack;
+  const int64_t tile = c.groups == 1 ? int64_t{t.blocks.front().vectors} * lanes : round_up(n.channels, lanes) + kTileSlack;
   cut(t, n, c.gathered ? length * 4 : 0, tile, c.groups == 1 ? c.block_count : 1, threads);
   c.units = t.units;
 
