@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from netsuke import engine
+import graphs
+from netsuke import artifact, engine
 from netsuke.cli import main
 from netsuke.cli.info import _input_text
 
@@ -33,6 +34,24 @@ def test_info_of_a_file(binary_digits: Path, run_json: RunJson) -> None:
     assert [layer["bits"] for layer in result["layers"]] == [32, 1, 32]
     assert [layer["output"] for layer in result["layers"]] == [[16, 8, 8], [16, 6, 6], [10, 1, 1]]
     assert result["isa"] in engine.available_isas()
+
+
+def test_info_of_a_file_with_8_bit_layers(
+    tmp_path: Path, run_json: RunJson, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, path = graphs.every_operator(), tmp_path / "every.netsuke"
+    artifact.save(graph, path)
+    result = run_json("info", path)
+    layer = result["layers"][-1]
+    assert (layer["op"], layer["bits"], layer["weights"]) == ("int8_conv2d", 8, 4 * 2 * 3 * 3)
+    assert layer["macs"] == 5 * 5 * layer["weights"]
+    assert result["layers"][-2]["epilogue"] == ["quantize"]
+    assert (result["int8_weights"], result["binary_weights"]) == (72, 6 * 3 * 2 * 3)
+    assert result["parts"]["bits"] == 72 + -(-108 // 8)
+    assert main(["info", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "108 one-bit, 72 8-bit and" in printed
+    assert "quantize" in printed
 
 
 def test_info_for_people_names_every_layer(binary_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:

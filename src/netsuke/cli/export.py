@@ -3,39 +3,108 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from netsuke.cli.checkpoint import load
-from netsuke.cli.output import JsonOption, emit, remark, show
+from netsuke.artifact.contract import Error
+from netsuke.cli.calibration import Calibration, compare, read
+from netsuke.cli.checkpoint import Network, load
+from netsuke.cli.options import choice, count
+from netsuke.cli.output import JsonOption, emit, remark, show, table
 from netsuke.cli.place import check_place
+
+FLOAT_LAYERS = ("float32", "int8")
 
 
 def export(
     model: Annotated[str, typer.Option(help="Name of the model; `netsuke models` lists them.")],
     out: Annotated[Path, typer.Option(help="The .netsuke file to write.")],
     weights: Annotated[Path | None, typer.Option(help="Its checkpoint; without one the weights are random.")] = None,
+    float_layers: Annotated[
+        str,
+        typer.Option(
+            parser=choice("--float-layers", *FLOAT_LAYERS),
+            metavar="|".join(FLOAT_LAYERS),
+            help="What the layers without bits compute in. int8 needs --calibration.",
+        ),
+    ] = FLOAT_LAYERS[0],
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Data set whose training images choose the int8 ranges: cifar10:PATH, imagefolder:PATH, ...",
+        ),
+    ] = None,
+    calibration_images: Annotated[
+        int,
+        typer.Option(parser=count("--calibration-images"), metavar="N", help="How many of them, evenly spaced."),
+    ] = 256,
     json: JsonOption = False,
 ) -> None:
     """Write a model as a .netsuke file, its preprocessing included."""
     check_place(out)
+    if float_layers == "int8" and calibration is None:
+        raise Error(
+            "--float-layers int8 needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
+            "the ranges of the 8-bit numbers are chosen on training images"
+        )
+    if float_layers == "float32" and calibration is not None:
+        raise Error("--calibration is for --float-layers int8: give that too, or leave --calibration out")
     network = load(model, weights)
-    import torch
-
-    from netsuke.lowering.export import export as lower
-
     if weights is None:
         remark("no --weights: the weights are random (seed 0)")
-    example = torch.zeros(2, *network.entry.input)  # two images, so that the batch stays a dynamic dimension
-    lower(network.module, example, out, preprocess=network.preprocess, model=model)
-    result = {
+    chosen = read(calibration, calibration_images, network) if calibration else None
+    result: dict[str, Any] = {
         "out": str(out),
-        "bytes": out.stat().st_size,
         "model": model,
         "weights": "random, seed 0" if weights is None else str(weights),
+        "float_layers": float_layers,
+        "calibration": None,
     }
+    if chosen is None:
+        _write(network, model, out)
+    else:
+        result["calibration"] = _write_int8(network, model, out, chosen)
+    result["bytes"] = out.stat().st_size
     if json:
         emit(result)
     else:
-        show(f"wrote {out}: {result['bytes']:,} bytes, {model}, weights {result['weights']}")
+        _show(result)
+
+
+def _write(network: Network, model: str, out: Path, **options: Any) -> None:
+    import torch
+
+    from netsuke.lowering.export import export as write
+
+    example = torch.zeros(2, *network.entry.input)  # two images, so that the batch stays a dynamic dimension
+    write(network.module, example, out, preprocess=network.preprocess, model=model, **options)
+
+
+def _write_int8(network: Network, model: str, out: Path, chosen: Calibration) -> dict[str, Any]:
+    """Write the file in 8 bits; return what that costs, on the images that it was calibrated on."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        before = Path(folder) / "float32.netsuke"
+        _write(network, model, before)
+        _write(network, model, out, float_layers="int8", calibration=chosen.batches(network.preprocess))
+        return compare(before.read_bytes(), out.read_bytes(), chosen)
+
+
+def _show(result: dict[str, Any]) -> None:
+    show(f"wrote {result['out']}: {result['bytes']:,} bytes, {result['model']}, weights {result['weights']}")
+    cost = result["calibration"]
+    if cost is None:
+        return
+    rows = table("float layers in", "top-1 %", "bytes")
+    for kind in FLOAT_LAYERS:
+        top1 = cost[f"top1_{kind}"]
+        rows.add_row(kind, "" if top1 is None else f"{top1:.2f}", f"{cost[f'bytes_{kind}']:,}")
+    show(rows)
+    if cost["equal_top1"] is not None:
+        show(
+            f"both give the same class to {cost['equal_top1']:.2f} % of these {cost['n']:,} images of {cost['name']}, "
+            "which chose the ranges;\n`netsuke eval` measures on test images"
+        )

@@ -11,14 +11,14 @@ import typer
 
 from netsuke import artifact, engine
 from netsuke.artifact.contract import SCHEMA_VERSION
-from netsuke.artifact.graph import BinaryConv2d, Conv2d, Graph, InputTransform
+from netsuke.artifact.graph import BinaryConv2d, Conv2d, Graph, InputTransform, Int8Conv2d
 from netsuke.cli.layers import describe
 from netsuke.cli.output import JsonOption, emit, show, table
 
 PARTS = {
     "header": "",
     "float32": "float weights, biases, scales, slopes, thresholds; equal ones once",
-    "bits": "one-bit weights, eight a byte",
+    "bits": "one-bit weights, eight a byte; 8-bit weights",
     "graph": "",
 }
 
@@ -38,6 +38,7 @@ def collect(file: Path) -> dict[str, Any]:
     data = file.read_bytes()
     layers, parts = describe(graph), _parts(data)
     binary = sum(node.weight.size for node in graph.nodes if isinstance(node, BinaryConv2d))
+    int8 = sum(node.weight.size for node in graph.nodes if isinstance(node, Int8Conv2d))
     real = sum(node.weight.size + node.bias.size for node in graph.nodes if isinstance(node, Conv2d))
     return {
         "model": graph.model,
@@ -51,6 +52,7 @@ def collect(file: Path) -> dict[str, Any]:
         "transform": _transform(graph.transform),
         "outputs": _outputs(graph),
         "binary_weights": binary,
+        "int8_weights": int8,
         "float_weights": real,
         "float_numbers": parts["float32"] // 4,
         "macs": sum(layer["macs"] for layer in layers),
@@ -131,7 +133,8 @@ def _show(result: dict[str, Any]) -> None:
         parts,
         f"input {'x'.join(map(str, result['input']))}: {_input_text(result['transform'])}",
         f"outputs {', '.join('x'.join(map(str, shape)) for shape in result['outputs'])}; "
-        f"{result['binary_weights']:,} one-bit and {result['float_weights']:,} float weights and biases, "
+        f"{result['binary_weights']:,} one-bit, {result['int8_weights']:,} 8-bit and "
+        f"{result['float_weights']:,} float weights and biases, "
         f"{result['float_numbers']:,} float32 numbers in all, "
         f"{result['macs'] / 1e6:.1f} MMAC",
         f"format {result['schema']}, SHA-256 {result['sha256']}",

@@ -115,7 +115,8 @@ def _batches(images: Any, shape: tuple[int, int, int]) -> list[Tensor]:
         item = item[0] if isinstance(item, (tuple, list)) and item else item
         batch = torch.from_numpy(item) if isinstance(item, np.ndarray) and item.dtype.kind == "f" else item
         if not isinstance(batch, Tensor) or not batch.is_floating_point():
-            found = f"{item.dtype} numbers" if isinstance(item, (Tensor, np.ndarray)) else f"an item of type {type(item).__name__}"
+            kind = f"an item of type {type(item).__name__}"
+            found = f"{item.dtype} numbers" if isinstance(item, (Tensor, np.ndarray)) else kind
             raise Error(f"calibration holds {found}: give {wanted}")
         if batch.dim() != 4 or tuple(batch.shape[1:]) != shape:
             raise Error(f"calibration holds a batch of shape {tuple(batch.shape)}: give {wanted}")
