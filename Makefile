@@ -61,7 +61,7 @@ check: setup
 	bash csrc/check_symbols.sh build
 
 bench: setup
-	$(BIN)/python benchmarks/published_adabin.py
+	$(BIN)/python -m benchmarks.suite
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
