@@ -38,6 +38,7 @@ class Model {
 
  private:
   void plan();
+  void plan_input();
   void run_tasks();
   template <class T>
   void run_images(const T* images, int64_t n, float* const* outputs);
@@ -50,6 +51,8 @@ class Model {
   std::vector<Place> places_;  // by value
   std::vector<std::unique_ptr<Task>> tasks_;
   std::vector<Scratch> scratch_;  // by thread
+  TransformArgs input_{};
+  int first_task_ = 0;
 };
 
 }  // namespace netsuke

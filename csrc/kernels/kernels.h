@@ -142,13 +142,15 @@ struct CopyArgs {
   Epilogue epilogue;
 };
 
-// One image, planes of uint8 or float32, to the network's input map.
+// One image, planes of uint8 or float32, to the network's input map: 4 * channels bytes a pixel, or, with `codes`,
+// quantized to `channels` bytes.
 struct TransformArgs {
   int channels, height, width;
   bool reverse;             // BGR
-  const float* scale;
-  const float* shift;
-  Map map;                  // 4 * channels bytes a pixel
+  const float *scale, *shift;
+  Map map;
+  bool codes;
+  float multiplier, zero;
 };
 
 // A stretch of one row of the result: `count` pixels from the `first` of the chunk, which is (y, x). A stretch ends where
@@ -175,7 +177,7 @@ struct Kernels {
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
-  void (*transform_f32)(const TransformArgs&, const float* planes);
+  bool (*transform_f32)(const TransformArgs&, const float* planes);  // false if a number is not finite
   // The bare inner loops, for measuring what the machine could do; `memory` has kLoopFloats. They return how many
   // multiply-accumulates they did.
   int64_t (*binary_loop)(int64_t rounds, float* memory);
