@@ -54,7 +54,7 @@ class Larq:
             raise Error("Larq Compute Engine needs Python 3.11, and no python3.11 is on the path")
         shutil.rmtree(self._folder, ignore_errors=True)
         _run([python, "-m", "venv", self._folder], "no environment for Larq Compute Engine")
-        pip = [self._python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        pip: list[str | Path] = [self._python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         _run([*pip, "wheel"], "pip does not install wheel")
         _run([*pip, "-r", REQUIREMENTS], "pip does not install Larq Compute Engine")
         installed.write_text(wanted)

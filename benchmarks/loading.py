@@ -20,8 +20,8 @@ def prepare(request: dict[str, Any]) -> Prepared:
     """What loads the candidate; it is prepared once for its facts."""
     loaders: dict[str, Callable[[], object]] = {
         "netsuke": lambda: load(request["file"], threads=request["threads"], isa=request["isa"]),
-        "onnxruntime_f32": lambda: onnxruntime_session(request),
-        "openvino_int8": lambda: openvino_compiled(request, request["int8"]),
+        "onnxruntime_f32": lambda: onnxruntime_session(request, request["onnx"]),
+        "openvino_int8": lambda: openvino_compiled(request, request["openvino_int8"]),
     }
     return loaders[request["candidate"]], prepare_candidate(request)[1]
 

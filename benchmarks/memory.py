@@ -32,8 +32,8 @@ def compile_example(folder: Path, library: Path | None) -> Path:
         raise Error("needs a C compiler and the library that `make setup` builds below build/")
     newest = max(libraries, key=lambda path: path.stat().st_mtime)
     program = folder / "classify"
-    sources = ["-I", ROOT / "csrc" / "include", ROOT / "examples" / "c" / "classify.c"]
-    command = ["cc", "-O2", "-s", *sources, newest, "-lstdc++", "-lpthread", "-lm", "-o", program]
+    sources: list[str | Path] = ["-I", ROOT / "csrc" / "include", ROOT / "examples" / "c" / "classify.c"]
+    command: list[str | Path] = ["cc", "-O2", "-s", *sources, newest, "-lstdc++", "-lpthread", "-lm", "-o", program]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise Error(f"the C example does not compile: {done.stderr.strip()[-200:]}")
@@ -45,7 +45,7 @@ def peak_resident_bytes(program: Path, file: Path, size: int) -> int:
     image = file.with_suffix(".ppm")
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     image.write_bytes(f"P6\n{size} {size}\n255\n".encode() + pixels.tobytes())
-    command = [sys.executable, "-I", "-S", "-c", LAUNCHER, program, file, image]
+    command: list[str | Path] = [sys.executable, "-I", "-S", "-c", LAUNCHER, program, file, image]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise Error(f"the C example does not run: {(done.stderr or done.stdout).strip()[-200:]}")

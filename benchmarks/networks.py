@@ -1,4 +1,4 @@
-"""The networks that the suite times, as files: .netsuke, ONNX, and int8 for OpenVINO. Random weights of seed 0."""
+"""The networks that the suite times, as files: .netsuke, ONNX float32 and int8. Random weights of seed 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from netsuke.cli.counterpart import float_counterpart, write_onnx
-from netsuke.cli.quantise import quantise
+from netsuke.cli.quantise import QUANTISERS
 from netsuke.data import Preprocess
 from netsuke.lowering.export import export
 from netsuke.models import create_model, get_model
@@ -52,7 +52,7 @@ class Files:
             module = create_model(network.model, **network.arguments).eval()
             preprocess = Preprocess(**get_model(network.model).preprocess)
             images = _images(CALIBRATION_IMAGES, network)
-            int8 = {"float_layers": "int8", "calibration": images} if float_layers == "int8" else {}
+            int8: dict[str, Any] = {"float_layers": "int8", "calibration": images} if float_layers == "int8" else {}
             export(module, images[:2], path, preprocess=preprocess, model=network.model, **int8)
 
         return self._made(f"{_stem(network)}_{float_layers}.netsuke", make)
@@ -65,10 +65,15 @@ class Files:
 
         return self._made(f"{_stem(network)}_b{batch}.onnx", make)
 
-    def int8(self, network: Network, batch: int) -> Path:
-        """The float counterpart in int8, as an OpenVINO model (.xml, the weights beside it in .bin)."""
+    def int8(self, network: Network, batch: int, candidate: str) -> Path:
+        """The float counterpart in int8 for openvino_int8 (.xml, the weights beside it in .bin) or onnxruntime_int8."""
         onnx = self.onnx(network, batch)
-        return self._made(f"{_stem(network)}_b{batch}.xml", lambda path: quantise(onnx, (batch, *network.input), path))
+        quantise, ending = QUANTISERS[candidate]
+
+        def make(path: Path) -> None:
+            quantise(onnx, (batch, *network.input), path)
+
+        return self._made(f"{_stem(network)}_b{batch}_{candidate}{ending}", make)
 
     def _made(self, name: str, make: Callable[[Path], None]) -> Path:
         path = self._folder / name

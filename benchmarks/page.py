@@ -17,6 +17,7 @@ NAMES = {
     "torch_binary": "our module in eager PyTorch, where a bit is a float",
     "torch_float": "the float counterpart in eager PyTorch",
     "onnxruntime_f32": "the float counterpart in ONNX Runtime, all graph optimisations",
+    "onnxruntime_int8": "the same, quantised by ONNX Runtime's tools (static, QDQ, weights per channel)",
     "openvino_f32": "the float counterpart in OpenVINO; `_bf16`: in bfloat16",
     "openvino_int8": "the float counterpart, quantised by NNCF's defaults; `@ISA`: `DNNL_MAX_CPU_ISA=ISA`",
     "larq_default": "Larq Compute Engine's BinaryResNet-E18 of its zoo, with its interpreter's defaults",

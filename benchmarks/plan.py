@@ -51,7 +51,7 @@ def quick() -> Plan:
         sizes=(64,),
         widths=(16,),
         batches=(2,),
-        threads=(1, 2) if cores > 1 else (1,),
+        threads=(2,) if cores > 1 else (1,),
         many=2,
     )
 
@@ -68,7 +68,10 @@ def netsuke(network: Network, isa: str | None = None) -> list[Contestant]:
 
 def against_all(network: Network) -> list[Contestant]:
     """One image, one thread: everybody."""
-    others = ("torch_binary", "torch_float", "onnxruntime_f32", "openvino_f32", "openvino_bf16", "openvino_int8")
+    others = (
+        "torch_binary", "torch_float", "onnxruntime_f32", "onnxruntime_int8", "openvino_f32", "openvino_bf16",
+        "openvino_int8",
+    )  # fmt: skip
     return [
         *netsuke(network),
         *netsuke(network, "avx2"),

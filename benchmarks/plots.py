@@ -27,7 +27,7 @@ PANELS = {
     "batch": "images in a batch",
     "threads": "threads",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "netsuke",  # the same figures give the same file
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -15,6 +15,7 @@ from netsuke.artifact.contract import Error
 from netsuke.cli.bench import summary
 from netsuke.cli.entrants import Entrant
 from netsuke.cli.machine import cores_for
+from netsuke.cli.quantise import QUANTISERS
 from netsuke.cli.race import Racer, race
 
 HERE = Path(__file__).resolve().parent
@@ -82,8 +83,8 @@ def _racer(contestant: Contestant, stage: Stage) -> Racer:
     }  # fmt: skip
     if candidate == "netsuke":
         request["file"] = str(stage.files.netsuke(network, contestant.float_layers))
-    elif candidate == "openvino_int8":
-        request["int8"] = str(stage.files.int8(network, contestant.batch))
+    elif candidate in QUANTISERS:
+        request[candidate] = str(stage.files.int8(network, contestant.batch, candidate))
     elif candidate in ("onnxruntime_f32", "openvino_f32", "openvino_bf16"):
         request["onnx"] = str(stage.files.onnx(network, contestant.batch))
     command = None

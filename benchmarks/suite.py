@@ -117,7 +117,7 @@ def layers(file: Path, stage: Stage) -> dict[str, Any]:
 
 def network_facts(network: Network, files: Files) -> dict[str, Any]:
     """What it is, and the bytes of its files."""
-    int8 = files.int8(network, 1)
+    openvino = files.int8(network, 1, "openvino_int8")
     return {
         "model": network.model,
         "size": network.size,
@@ -125,7 +125,7 @@ def network_facts(network: Network, files: Files) -> dict[str, Any]:
         "bytes": {
             **{plans.name("netsuke", f): files.netsuke(network, f).stat().st_size for f in FLOAT_LAYERS},
             "onnxruntime_f32": files.onnx(network, 1).stat().st_size,
-            "openvino_int8": int8.stat().st_size + int8.with_suffix(".bin").stat().st_size,
+            "openvino_int8": openvino.stat().st_size + openvino.with_suffix(".bin").stat().st_size,
         },
     }
 

@@ -6,11 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
+import openvino
 import pytest
 
 from netsuke.artifact.contract import Error
+from netsuke.cli.counterpart import float_counterpart, write_onnx
 from netsuke.cli.entrants import Entrant, parse
 from netsuke.cli.machine import cpu_flags
+from netsuke.cli.quantise import quantise_for_onnxruntime, quantise_for_openvino
 from netsuke.engine import available_isas
 
 
@@ -72,3 +77,24 @@ def test_a_file_of_another_input_cannot_race(
     other = tmp_path / "r20.netsuke"
     run_json("export", "--model", "adabin_resnet20", "--out", other)
     assert "does not run on images of the file's shape" in fails("bench", binary_digits, "--against", other)
+
+
+def test_int8_by_onnx_runtime(tmp_path: Path, run_json: Callable[..., dict[str, Any]]) -> None:
+    file = tmp_path / "r20.netsuke"
+    run_json("export", "--model", "adabin_resnet20", "--out", file)
+    entry = run_json("bench", file, "--against", "onnxruntime_int8", "--runs", 2)["candidates"]["onnxruntime_int8"]
+    assert (entry["precision"], entry["runs"], entry["weights"]) == ("int8", 2, "random (seed 0)")
+
+
+def test_the_quantised_network_computes_in_8_bits_nearly_what_the_float_one_does(tmp_path: Path) -> None:
+    onnx, int8 = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    write_onnx(float_counterpart("resnet20", 10), (2, 3, 32, 32), onnx)
+    quantise_for_onnxruntime(onnx, (2, 3, 32, 32), int8)
+    quantise_for_openvino(onnx, (2, 3, 32, 32), tmp_path / "int8.xml")
+    images = np.random.default_rng(0).standard_normal((2, 3, 32, 32), np.float32)
+    runs = [onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in (onnx, int8)]
+    wanted, found = (run.run(None, {run.get_inputs()[0].name: images})[0] for run in runs)
+    other = openvino.Core().compile_model(tmp_path / "int8.xml", "CPU")([images])[0]
+    for logits in (found, other):
+        error = np.abs(logits - wanted).max() / np.abs(wanted).max()
+        assert 0 < error < 0.1

@@ -21,7 +21,7 @@ from netsuke.cli.machine import cores_for, cpu_name
 from netsuke.cli.options import count
 from netsuke.cli.options import seconds as at_least
 from netsuke.cli.output import JsonOption, emit, require, show, stderr_console, table
-from netsuke.cli.quantise import quantise
+from netsuke.cli.quantise import QUANTISERS
 from netsuke.cli.race import Racer, race
 
 RANDOM = "random (seed 0)"
@@ -67,13 +67,14 @@ def bench(
     with tempfile.TemporaryDirectory() as scratch:
         request: dict[str, Any] = {
             "cores": cores, "threads": threads, "batch": batch, "input": list(graph.input_shape), "file": str(file),
-            "model": graph.model, "classes": _classes(graph), "onnx": None, "int8": None,
+            "model": graph.model, "classes": _classes(graph), "onnx": None,
         }  # fmt: skip
         names = list(dict.fromkeys(entrant.candidate for entrant in entrants))
         request["onnx"] = _onnx(names, graph, request, reference, Path(scratch))
-        if "openvino_int8" in names:
-            request["int8"] = str(Path(scratch) / "int8.xml")
-            quantise(request["onnx"], (batch, *graph.input_shape), Path(request["int8"]))
+        for name in set(names) & set(QUANTISERS):
+            quantise, ending = QUANTISERS[name]
+            request[name] = str(Path(scratch) / f"{name}{ending}")
+            quantise(request["onnx"], (batch, *graph.input_shape), Path(request[name]))
         facts, taken = _race(entrants, request, runs, seconds)
     result = {
         "file": str(file),

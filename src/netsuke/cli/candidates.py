@@ -1,7 +1,7 @@
 """What can be raced: each function prepares one candidate inside its own process.
 
 A request holds: candidate, cores, threads, batch, input (C, H, W), and what that candidate needs (file, isa, model,
-classes, onnx, int8). All get the same float32 images.
+classes, onnx, openvino_int8, onnxruntime_int8). All get the same float32 images.
 """
 
 from __future__ import annotations
@@ -68,16 +68,25 @@ def _eager(request: dict[str, Any], module: nn.Module) -> Prepared:
 
 
 def onnxruntime_f32(request: dict[str, Any]) -> Prepared:
+    return _onnxruntime(request, request["onnx"], "float32")
+
+
+def onnxruntime_int8(request: dict[str, Any]) -> Prepared:
+    """The network that `quantise_for_onnxruntime` made."""
+    return _onnxruntime(request, request["onnxruntime_int8"], "int8")
+
+
+def _onnxruntime(request: dict[str, Any], file: str, precision: str) -> Prepared:
     require("bench", "onnxruntime")
     import onnxruntime
 
-    session = onnxruntime_session(request)
+    session = onnxruntime_session(request, file)
     images = {session.get_inputs()[0].name: _images(request)}
-    return _tried(lambda: session.run(None, images)), {"precision": "float32", "version": onnxruntime.__version__}
+    return _tried(lambda: session.run(None, images)), {"precision": precision, "version": onnxruntime.__version__}
 
 
-def onnxruntime_session(request: dict[str, Any]) -> Any:
-    """ONNX Runtime's network, from request["onnx"]."""
+def onnxruntime_session(request: dict[str, Any], file: str) -> Any:
+    """ONNX Runtime's network, from a file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -85,9 +94,9 @@ def onnxruntime_session(request: dict[str, Any]) -> Any:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     try:
-        return onnxruntime.InferenceSession(request["onnx"], options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common public class
-        raise Error(f"ONNX Runtime does not take {request['onnx']}: {first_line(error)}") from None
+        raise Error(f"ONNX Runtime does not take {file}: {first_line(error)}") from None
 
 
 def openvino_f32(request: dict[str, Any]) -> Prepared:
@@ -99,8 +108,8 @@ def openvino_bf16(request: dict[str, Any]) -> Prepared:
 
 
 def openvino_int8(request: dict[str, Any]) -> Prepared:
-    """The network that `quantise` made; what is not int8 in it runs as OpenVINO likes best on this processor."""
-    return _openvino(request, request["int8"], "int8")
+    """The network that `quantise_for_openvino` made; what is not int8 in it runs as OpenVINO likes best."""
+    return _openvino(request, request["openvino_int8"], "int8")
 
 
 def _openvino(request: dict[str, Any], file: str, precision: str, hint: str | None = None) -> Prepared:
@@ -161,12 +170,13 @@ CANDIDATES: dict[str, Callable[[dict[str, Any]], Prepared]] = {
     "torch_binary": torch_binary,
     "torch_float": torch_float,
     "onnxruntime_f32": onnxruntime_f32,
+    "onnxruntime_int8": onnxruntime_int8,
     "openvino_f32": openvino_f32,
     "openvino_bf16": openvino_bf16,
     "openvino_int8": openvino_int8,
 }
 NEED_REGISTRY = ("torch_binary", "torch_float")
-NEED_ONNX = ("onnxruntime_f32", "openvino_f32", "openvino_bf16", "openvino_int8")
+NEED_ONNX = ("onnxruntime_f32", "onnxruntime_int8", "openvino_f32", "openvino_bf16", "openvino_int8")
 
 
 def prepare_candidate(request: dict[str, Any]) -> Prepared:
