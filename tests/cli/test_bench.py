@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from netsuke.artifact.contract import Error
 from netsuke.cli.bench import ratios, summary
 from netsuke.cli.counterpart import float_counterpart, fold_batch_norm, write_onnx
 from netsuke.cli.machine import cores_for, cpu_name
-from netsuke.cli.race import ROUNDS, race
+from netsuke.cli.race import ROUNDS, Racer, race
 
 RunJson = Callable[..., dict[str, Any]]
 Fails = Callable[..., str]
@@ -57,6 +59,19 @@ def test_candidates_take_turns_and_each_runs_as_often_as_asked(runs: int) -> Non
 def test_by_seconds_fast_candidates_run_more_often() -> None:
     taken = race([Clockwork("fast", 0.001, []), Clockwork("slow", 0.3, [])], seconds=1.0)
     assert (len(taken["fast"]), len(taken["slow"])) == (1000, ROUNDS)
+
+
+@pytest.mark.parametrize(
+    ("program", "complaint"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "x was ended by SIGSEGV"),
+        ("import sys; sys.exit('no such thing')", "x stopped with status 1: no such thing"),
+        ('print(\'{"error": "not here"}\')', "x: not here"),
+    ],
+)
+def test_a_candidate_that_cannot_run_says_how_it_ended(program: str, complaint: str) -> None:
+    with pytest.raises(Error, match=f"^bench candidate {complaint}$"):
+        Racer("x", {"cores": [0]}, command=[sys.executable, "-c", program])
 
 
 def test_statistics() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -64,10 +65,12 @@ class Racer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            self._process.wait()
+            status = self._process.wait()
+            if status < 0:
+                raise Error(f"bench candidate {self.name} was ended by {signal.Signals(-status).name}")
             self._stderr.seek(0)
             said = self._stderr.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise Error(f"bench candidate {self.name} stopped with status {self._process.returncode}: {said[-1]}")
+            raise Error(f"bench candidate {self.name} stopped with status {status}: {said[-1]}")
         answer = json.loads(line)
         if "error" in answer:
             raise Error(f"bench candidate {self.name}: {answer['error']}")
