@@ -14,7 +14,7 @@ import netsuke
 from netsuke import Error
 from netsuke.artifact.graph import Int8Conv2d, Quantize
 from netsuke.lowering import lower
-from netsuke.lowering.calibrate import BINS, best_range
+from netsuke.lowering.calibrate import Histogram, best_range
 from netsuke.lowering.quantize import coding
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -43,31 +43,57 @@ DISTRIBUTIONS = {
 }
 
 
+def histogram(*parts: np.ndarray) -> Histogram:
+    made = Histogram()
+    for part in parts:
+        made.add(torch.from_numpy(part.astype(np.float32)))
+    return made
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_the_range_is_as_good_as_an_exhaustive_search(name: str) -> None:
     """Both ends over a fine grid, on the numbers themselves: within 2 % of the least error there."""
-    x = DISTRIBUTIONS[name](np.random.default_rng(0))
+    x = DISTRIBUTIONS[name](np.random.default_rng(0)).astype(np.float32).astype(np.float64)
     low, high = min(x.min(), 0.0), max(x.max(), 0.0)
-    counts, _ = np.histogram(x[x != 0], BINS, (low, high))
-    found = squared_error(x, best_range(low, high, counts))
+    found = squared_error(x, best_range(histogram(x)))
     grid = np.linspace(0.1, 1, 37)
     assert found <= 1.02 * min(squared_error(x, (a * low, b * high)) for a in grid for b in grid)
 
 
 def test_an_outlier_is_clipped() -> None:
     x = np.append(np.random.default_rng(0).normal(size=1_000_000), 30.0)
-    low, high = float(x.min()), float(x.max())
-    counts, _ = np.histogram(x, BINS, (low, high))
-    assert best_range(low, high, counts)[1] < 15
+    assert best_range(histogram(x))[1] < 15
 
 
 def test_a_uniform_activation_is_not_clipped() -> None:
-    low, high = best_range(-1.0, 3.0, np.ones(BINS, np.int64))
-    assert (low, high) == pytest.approx((-1.0, 3.0), rel=0.02)
+    assert best_range(histogram(np.linspace(-1, 3, 100_000))) == pytest.approx((-1.0, 3.0), rel=0.02)
 
 
 def test_an_activation_of_zeros() -> None:
-    assert best_range(0.0, 0.0, np.zeros(BINS, np.int64)) == (0.0, 0.0)
+    assert best_range(histogram(np.zeros(9))) == (0.0, 0.0)
+
+
+def test_a_histogram_grows_with_its_numbers() -> None:
+    """Every number is counted once, in a bin that holds it, whatever came before; zeros are not."""
+    rng = np.random.default_rng(0)
+    parts = [scale * rng.normal(size=1000).astype(np.float32) for scale in (1e-3, 1, 1e-6, 50, 3)]
+    grown = histogram(*parts, np.zeros(7))
+    whole = histogram(np.concatenate(parts))
+    assert (grown.low, grown.high, grown.limit) == (whole.low, whole.high, whole.limit)
+    np.testing.assert_array_equal(grown.counts, whole.counts)
+    middles, counts = whole.filled()
+    assert counts.sum() == 5000
+    width = 2 * whole.limit / len(whole.counts)
+    ordered = np.repeat(middles, counts)
+    assert np.abs(np.sort(np.concatenate(parts)) - ordered).max() <= width / 2 * 1.0001
+
+
+@pytest.mark.parametrize("size", [1e-45, 1e-30, 3.4e38])
+def test_numbers_of_any_size(size: float) -> None:
+    made = histogram(np.array([size, -size / 2, size / 3]))
+    low, high = best_range(made)
+    assert made.counts.sum() == np.count_nonzero(np.float32([size, -size / 2, size / 3]))
+    assert -size <= low <= 0 <= high <= 1.0001 * size + 1e-44
 
 
 # ------------------------------------------------------------------------------------------- from images

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,68 +16,77 @@ from netsuke.lowering.capture import Captured
 from netsuke.lowering.quantize import Coding, coding
 
 CHUNK = 16  # images that run at a time
-BINS = 1 << 14
-FRACTIONS = (
-    np.arange(4, 65) / 64
-)  # of an end of the range. At the least, one code still spans four bins of the histogram
+BINS = 1 << 15
+FRACTIONS = np.arange(8, 65) / 64  # of an end of the range; at the least, one code still spans some bins
 
 
 def calibrate(
     captured: Captured, origin: Mapping[int, Origin], values: Iterable[int], images: Any
 ) -> dict[int, Coding]:
-    """The coding of each of `values`, by id, from two runs of the captured module over the calibration images.
+    """The coding of each of `values`, by id, from one run of the captured module over the calibration images.
 
-    The first run finds the least and the largest number of an activation, the second its histogram. The range is then
-    the one, out of those inside, whose 256 codes have the least mean squared error over the histogram: ends that hold
-    few numbers are clipped, for finer steps where most are. (Nagel et al. 2021, "A White Paper on Neural Network
-    Quantization", section 3.1, MSE; after Choukroun et al. 2019, "Low-bit Quantization of Neural Networks for Efficient
-    Inference".) The two ends are searched in turns until neither moves.
+    Of each activation a histogram is kept. Its range is the one, out of those inside the least and the largest number,
+    whose 256 codes have the least mean squared error over the histogram: ends that hold few numbers are clipped, for
+    finer steps where most are. (Nagel et al. 2021, "A White Paper on Neural Network Quantization", section 3.1, MSE;
+    after Choukroun et al. 2019, "Low-bit Quantization of Neural Networks for Efficient Inference".) The two ends are
+    searched in turns until neither moves.
 
     images: float (N, C, H, W), normalised, a tensor or an array; or an iterable of such batches, or of tuples that
     begin with one, as a DataLoader gives. Raises netsuke.Error where they are not, or the module's numbers are not
     finite.
     """
-    batches = _batches(images, captured.input_shape)
     names = {value: origin[value].name for value in values}
-    extremes = dict.fromkeys(names.values(), (0.0, 0.0))
-    counts = {name: np.zeros(BINS, np.int64) for name in names.values()}
-
-    def find_extremes(name: str, x: Tensor) -> None:
-        least, largest = (float(number) for number in torch.aminmax(x))
-        if not np.isfinite([least, largest]).all():
-            raise Error(
-                f"calibration: the result of {name!r} in the float model is not finite: "
-                "the model is damaged or training diverged"
-            )
-        extremes[name] = (min(extremes[name][0], least), max(extremes[name][1], largest))
-
-    def count(name: str, x: Tensor) -> None:
-        low, high = extremes[name]
-        if high > low:
-            x = x[x != 0].double()  # zeros have a code of their own in every range
-            bins = ((x - low) * (BINS / (high - low))).long().clamp_(0, BINS - 1)
-            counts[name] += torch.bincount(bins, minlength=BINS).numpy()
-
-    _run(captured.module, batches, set(names.values()), find_extremes)
-    _run(captured.module, batches, set(names.values()), count)
-    codings = {name: coding(*best_range(*extremes[name], counts[name])) for name in extremes}
+    histograms = {name: Histogram() for name in names.values()}
+    observer = _Observer(captured.module, histograms)
+    with torch.no_grad():
+        for batch in _batches(images, captured.input_shape):
+            for part in batch.split(CHUNK):
+                observer.run(part)
+    codings = {name: coding(*best_range(histogram)) for name, histogram in histograms.items()}
     return {value: codings[name] for value, name in names.items()}
 
 
-def best_range(low: float, high: float, counts: np.ndarray) -> tuple[float, float]:
-    """The range inside [low, high] with the least mean squared error.
+class Histogram:
+    """Counts of the numbers that are not 0 (which has a code of its own in any range), in equal bins.
 
-    low <= 0 <= high. counts: how many numbers lie in each of equal bins over [low, high].
+    The bins span -limit to limit. limit is a power of two and grows with the numbers: two bins then become one.
     """
-    centres = low + (np.arange(len(counts)) + 0.5) * ((high - low) / len(counts))
-    centres, counts = centres[counts > 0], counts[counts > 0]
+
+    def __init__(self) -> None:
+        self.low = self.high = 0.0  # the least and the largest number
+        self.limit = 0.0
+        self.counts = np.zeros(BINS, np.int64)
+
+    def add(self, x: Tensor) -> None:
+        """Count the numbers of a float32 tensor, all finite."""
+        least, largest = (float(number) for number in torch.aminmax(x))
+        self.low, self.high = min(self.low, least), max(self.high, largest)
+        size = max(-self.low, self.high)
+        if size == 0:
+            return
+        self.limit = self.limit or 2.0 ** math.frexp(size)[1]
+        while self.limit < size:
+            self.limit *= 2
+            self.counts = np.pad(self.counts.reshape(-1, 2).sum(axis=1), BINS // 4)
+        bins = (x[x != 0].double() / self.limit + 1) * (BINS // 2)
+        self.counts += torch.bincount(bins.long().clamp_(0, BINS - 1), minlength=BINS).numpy()
+
+    def filled(self) -> tuple[np.ndarray, np.ndarray]:
+        """The middles of the bins that are not empty, and their counts."""
+        places = np.flatnonzero(self.counts)
+        return ((places + 0.5) / (BINS // 2) - 1) * self.limit, self.counts[places]
+
+
+def best_range(histogram: Histogram) -> tuple[float, float]:
+    """The range inside the histogram's with the least mean squared error, as (low, high)."""
+    middles, counts = histogram.filled()
 
     def error(ends: tuple[float, float]) -> float:
         code = coding(*ends)
-        rounded = np.clip(np.rint(centres / code.scale) + code.zero, 0, 255)
-        return float(counts @ (centres - (rounded - code.zero) * code.scale) ** 2)
+        rounded = np.clip(np.rint(middles / code.scale) + code.zero, 0, 255)
+        return float(counts @ (middles - (rounded - code.zero) * code.scale) ** 2)
 
-    best = (low, high)
+    low, high = best = (histogram.low, histogram.high)
     least, before = error(best), np.inf
     while least < before:
         before = least
@@ -88,29 +98,29 @@ def best_range(low: float, high: float, counts: np.ndarray) -> tuple[float, floa
 
 
 class _Observer(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, names: set[str], look: Callable[[str, Tensor], None]) -> None:
+    """Runs a module; what the named nodes return goes into histograms."""
+
+    def __init__(self, module: fx.GraphModule, histograms: dict[str, Histogram]) -> None:
         super().__init__(module)
-        self._names, self._look = names, look
+        self._histograms = histograms
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        if n.name in self._names:
-            self._look(n.name, result[0] if isinstance(result, tuple) else result)  # batch norm returns statistics too
+        if n.name in self._histograms:
+            x = result[0] if isinstance(result, tuple) else result  # batch norm returns statistics too
+            if not bool(torch.isfinite(x).all()):
+                raise Error(
+                    f"calibration: the result of {n.name!r} in the float model is not finite: "
+                    "the model is damaged or training diverged"
+                )
+            self._histograms[n.name].add(x)
         return result
 
 
-def _run(module: fx.GraphModule, batches: list[Tensor], names: set[str], look: Callable[[str, Tensor], None]) -> None:
-    """Show `look` the results of the named nodes, on every image."""
-    observer = _Observer(module, names, look)
-    with torch.no_grad():
-        for batch in batches:
-            for part in batch.split(CHUNK):
-                observer.run(part)
-
-
-def _batches(images: Any, shape: tuple[int, int, int]) -> list[Tensor]:
+def _batches(images: Any, shape: tuple[int, int, int]) -> Iterator[Tensor]:
+    """The images, batch by batch, as float32. Raises Error for what is none, at the end for none at all."""
     wanted = f"normalised float images (N, {', '.join(map(str, shape))}), or an iterable of such batches"
-    batches = []
+    count = 0
     for item in _items(images, wanted):
         item = item[0] if isinstance(item, (tuple, list)) and item else item
         batch = torch.from_numpy(item) if isinstance(item, np.ndarray) and item.dtype.kind == "f" else item
@@ -124,10 +134,11 @@ def _batches(images: Any, shape: tuple[int, int, int]) -> list[Tensor]:
             raise Error(
                 "calibration holds a number that is not finite (NaN or infinity): check how the images were made"
             )
-        batches.append(batch.detach().float().cpu())
-    if not any(len(batch) for batch in batches):
+        count += len(batch)
+        if len(batch):
+            yield batch.detach().float().cpu()
+    if count == 0:
         raise Error(f"calibration holds no images: give {wanted}; a few hundred of the training images are enough")
-    return batches
 
 
 def _items(images: Any, wanted: str) -> Iterator[Any]:
