@@ -4,8 +4,7 @@
     larq_worker.py race REQUEST     be a process of the race: the protocol of netsuke/cli/worker.py
 
 A request holds cores, threads, input (C, H, W), file, and the interpreter's setting: "default", which is what
-Larq's documentation shows, or "indirect", its indirect binary product with XNNPACK for the float layers, the fastest
-of its settings on x86.
+Larq's documentation shows, or "indirect", with its indirect binary product and XNNPACK switched on, which is faster.
 """
 
 import json

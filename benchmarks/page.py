@@ -21,7 +21,7 @@ NAMES = {
     "openvino_f32": "the float counterpart in OpenVINO; `_bf16`: in bfloat16",
     "openvino_int8": "the float counterpart, quantised by NNCF's defaults; `@ISA`: `DNNL_MAX_CPU_ISA=ISA`",
     "larq_default": "Larq Compute Engine's BinaryResNet-E18 of its zoo, with its interpreter's defaults",
-    "larq_indirect": "the same with the indirect binary product and XNNPACK, its fastest setting here",
+    "larq_indirect": "the same with its interpreter's indirect binary product and XNNPACK switched on",
     "published_layer": "AdaBin's layer in PyTorch, computing what its authors' code computes (`published_adabin.py`)",
 }
 
@@ -130,7 +130,8 @@ def _files(results: dict[str, Any]) -> str:
 
 def _growth(growth: dict[str, Any]) -> str:
     parts = [
-        "## How latency grows\n\nResNet-18; what is not varied is as in the first table.\n\n"
+        "## How latency grows\n\nResNet-18; what is not varied is as in the first table. Each point is a race of "
+        "its own.\n\n"
         "![Time of an image against size, width, batch and threads](benchmarks-growth.svg)"
     ]
     for what, label in plots.PANELS.items():
@@ -170,6 +171,8 @@ def _method(results: dict[str, Any]) -> str:
     versions = {}
     for race in results["races"].values():
         for name, entry in race["candidates"].items():
+            if name == "published_layer":  # a form of torch's
+                continue
             versions[name.partition("_")[0].partition("@")[0].partition(",")[0]] = entry["version"]
     each = (
         f"{results['runs_each']} runs" if results["runs_each"] is not None else f"{results['seconds_each']:g} seconds"

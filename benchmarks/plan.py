@@ -34,7 +34,7 @@ def full() -> Plan:
     return Plan(
         Network("adabin_resnet18_imagenet", 224, 64),
         Network("adabin_resnet20", 32),
-        sizes=(64, 96, 128, 160, 224, 320, 448),
+        sizes=(64, 96, 128, 224, 320, 448),
         widths=(16, 32, 64, 96, 128),
         batches=(1, 2, 4, 8, 16, 32),
         threads=tuple(n for n in (1, 2, 4, 8, 16, 32) if n <= cores),

@@ -79,11 +79,11 @@ def _network(results: dict[str, Any]) -> list[Requirement]:
             faster(race, "netsuke_int8", "openvino_int8"), 0.9, 1.3, no_amx,
         ),
         _ratio(
-            "the same, against Larq Compute Engine in its default setting",
+            "the same, against Larq Compute Engine with its defaults",
             faster(race, "netsuke_int8", "larq_default"), 30, 100,
         ),
         _ratio(
-            "the same, against Larq Compute Engine in its fastest setting",
+            "the same, against Larq Compute Engine with indirect product and XNNPACK",
             faster(race, "netsuke_int8", "larq_indirect"), 30, 100,
         ),
         _ratio(
