@@ -36,11 +36,12 @@ void cut(Task& t, const Node& n, int64_t window_bytes, int64_t tile_floats, int 
   t.tile_floats = tile_floats;
 }
 
-void cut_blocks(Task& t, int outputs, int64_t length, int lanes) {
+void cut_blocks(Task& t, int outputs, int64_t length) {
+  const int lanes = t.kernels->lanes;
   int64_t weight = 0;
   int vectors = (outputs + lanes - 1) / lanes;
   for (int channel = 0; vectors > 0;) {
-    const int take = vectors >= 4 ? 4 : vectors >= 2 ? 2 : 1;
+    const int most = std::min(vectors, t.kernels->widest), take = most >= 4 ? 4 : most >= 2 ? 2 : 1;
     t.blocks.push_back({channel, take, weight});
     channel += take * lanes;
     vectors -= take;
@@ -202,7 +203,7 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   c.part_end = &c.window.out_w, c.parts = 1;
 
   const int64_t length = int64_t{c.segments} * c.words;
-  cut_blocks(t, c.group_outputs, length, lanes);
+  cut_blocks(t, c.group_outputs, length);
   c.blocks = t.blocks.data(), c.block_count = static_cast<int>(t.blocks.size());
   const Block& last = t.blocks.back();
   c.group_weights = last.weight + length * last.vectors * lanes;

@@ -66,7 +66,7 @@ struct Window {
 };
 
 // ---------------------------------------------------------------------------------------------- convolutions
-// Output channels are cut into blocks of 4, 2 or 1 vectors; weights lie block after block, each [segment][word][channel].
+// Output channels are cut into blocks of 4, 2 or 1 vectors, as many as the registers bear; weights lie block after block, each [segment][word][channel].
 struct Block {
   int channel, vectors;     // first channel, width in vectors
   int64_t weight;           // where its weights begin, in words
@@ -170,6 +170,7 @@ struct Scratch {
 struct Kernels {
   const char* isa;
   int lanes;                // L
+  int widest;               // most vectors of a block of channels: 4, 2 or 1
   int code_offset;          // int8_conv computes the sum of w * (q - code_offset)
   void (*binary_conv)(const BinaryConvArgs&, int unit, const Scratch&);
   void (*float_conv)(const FloatConvArgs&, int unit, const Scratch&);
@@ -183,6 +184,11 @@ struct Kernels {
   int64_t (*binary_loop)(int64_t rounds, float* memory);
   int64_t (*float_loop)(int64_t rounds, float* memory);
   int64_t (*int8_loop)(int64_t rounds, float* memory);
+};
+
+// Pixels of a register tile of 1, 2 and 4 vectors of channels.
+struct TileRows {
+  int of_1, of_2, of_4;
 };
 
 // Pixels of a scratch that a kernel may fill past the chunk: every register tile is computed whole.

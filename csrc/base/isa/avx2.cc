@@ -1,5 +1,5 @@
-// AVX2 with FMA. There is no vector popcount: bytes are counted by looking up their halves, and stay bytes for as
-// many steps as a byte can hold.
+// AVX2 with FMA. There is no vector popcount: bytes are counted by looking up their halves, which weights
+// and windows are cut into once for a whole tile, and stay bytes for as many steps as a byte can hold.
 #include <immintrin.h>
 
 #include "kernels/kernels.h"
@@ -7,9 +7,9 @@
 namespace {
 
 constexpr const char* kIsa = "avx2";
-constexpr int L = 8;
-constexpr int kBinaryRows4 = 2, kBinaryRows2 = 4, kBinaryRows1 = 8;
-constexpr int kFloatRows4 = 3, kFloatRows2 = 6, kFloatRows1 = 8;
+constexpr int L = 8, kWidest = 2;
+constexpr netsuke::TileRows kBinaryTile = {6, 4, 0};
+constexpr netsuke::TileRows kFloatTile = {8, 6, 0};
 
 using F = __m256;
 using U = __m256i;
@@ -37,27 +37,36 @@ inline U u_broadcast(const uint8_t* p) {
   return _mm256_set1_epi32(x);
 }
 inline U u_zero() { return _mm256_setzero_si256(); }
-inline U u_xor(U a, U b) { return _mm256_xor_si256(a, b); }
-inline U u_xor_and(U a, U b, U m) { return _mm256_and_si256(_mm256_xor_si256(a, b), m); }
 inline U u_add(U a, U b) { return _mm256_add_epi32(a, b); }
-inline U u_sub(U a, U b) { return _mm256_sub_epi32(a, b); }
 inline F f_from_i32(U a) { return _mm256_cvtepi32_ps(a); }
 
 constexpr int kCountSteps = 31;  // 31 * 8 bits <= 255
-inline U count_add(U acc, U x) {
+struct B {
+  U low, high;
+};
+inline B b_of(U x) {
+  const U half = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(x, half), _mm256_and_si256(_mm256_srli_epi16(x, 4), half)};
+}
+inline U halves_add(U acc, U low, U high) {
   const U table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
                                    0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-  const U half = _mm256_set1_epi8(15);
-  const U low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, half));
-  const U high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), half));
-  return _mm256_add_epi8(acc, _mm256_add_epi8(low, high));
+  return _mm256_add_epi8(acc, _mm256_add_epi8(_mm256_shuffle_epi8(table, low), _mm256_shuffle_epi8(table, high)));
+}
+inline U count_add(U acc, B w, B a) {
+  return halves_add(acc, _mm256_xor_si256(w.low, a.low), _mm256_xor_si256(w.high, a.high));
+}
+inline U count_add_masked(U acc, B w, B a, B m) {
+  return halves_add(acc, _mm256_and_si256(_mm256_xor_si256(w.low, a.low), m.low),
+                    _mm256_and_si256(_mm256_xor_si256(w.high, a.high), m.high));
 }
 inline U count_total(U acc) {
   return _mm256_madd_epi16(_mm256_maddubs_epi16(acc, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
 }
 
 // Products of bytes as products of 16-bit numbers, even bytes and odd ones apart: maddubs would saturate.
-constexpr int kCodeOffset = 0, kInt8Rows4 = 2, kInt8Rows2 = 3, kInt8Rows1 = 4;
+constexpr int kCodeOffset = 0;
+constexpr netsuke::TileRows kInt8Tile = {4, 3, 0};
 using D = U;
 struct C {
   U even, odd;

@@ -1,7 +1,7 @@
 // What the two AVX-512 sets share: everything but the popcount. Included inside their anonymous namespace.
 
-constexpr int L = 16;
-constexpr int kFloatRows4 = 6, kFloatRows2 = 12, kFloatRows1 = 14;
+constexpr int L = 16, kWidest = 4;
+constexpr netsuke::TileRows kFloatTile = {14, 12, 6};
 
 using F = __m512;
 using U = __m512i;
@@ -29,10 +29,7 @@ inline U u_broadcast(const uint8_t* p) {
   return _mm512_set1_epi32(x);
 }
 inline U u_zero() { return _mm512_setzero_si512(); }
-inline U u_xor(U a, U b) { return _mm512_xor_si512(a, b); }
-inline U u_xor_and(U a, U b, U m) { return _mm512_ternarylogic_epi32(a, b, m, 0x28); }
 inline U u_add(U a, U b) { return _mm512_add_epi32(a, b); }
-inline U u_sub(U a, U b) { return _mm512_sub_epi32(a, b); }
 inline F f_from_i32(U a) { return _mm512_cvtepi32_ps(a); }
 
 using D = U;

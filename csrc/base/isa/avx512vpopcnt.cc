@@ -7,15 +7,21 @@
 namespace {
 
 constexpr const char* kIsa = "avx512vpopcnt";
-constexpr int kBinaryRows4 = 6, kBinaryRows2 = 14, kBinaryRows1 = 14;
+constexpr netsuke::TileRows kBinaryTile = {14, 14, 6};
 
 #include "base/isa/avx512_common.inl"
 
 constexpr int kCountSteps = 1 << 30;
-inline U count_add(U acc, U x) { return _mm512_add_epi32(acc, _mm512_popcnt_epi32(x)); }
+using B = U;
+inline B b_of(U x) { return x; }
+inline U count_add(U acc, B w, B a) { return _mm512_add_epi32(acc, _mm512_popcnt_epi32(_mm512_xor_si512(w, a))); }
+inline U count_add_masked(U acc, B w, B a, B m) {  // 0x28: (w ^ a) & m
+  return _mm512_add_epi32(acc, _mm512_popcnt_epi32(_mm512_ternarylogic_epi32(w, a, m, 0x28)));
+}
 inline U count_total(U acc) { return acc; }
 
-constexpr int kCodeOffset = 0, kInt8Rows4 = 6, kInt8Rows2 = 8, kInt8Rows1 = 8;
+constexpr int kCodeOffset = 0;
+constexpr netsuke::TileRows kInt8Tile = {8, 8, 6};
 using C = U;
 using Q = U;
 inline C c_load(const uint32_t* p) { return u_load(p); }

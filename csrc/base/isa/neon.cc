@@ -7,9 +7,9 @@
 namespace {
 
 constexpr const char* kIsa = "neon";
-constexpr int L = 8;
-constexpr int kBinaryRows4 = 2, kBinaryRows2 = 5, kBinaryRows1 = 8;
-constexpr int kFloatRows4 = 2, kFloatRows2 = 5, kFloatRows1 = 8;
+constexpr int L = 8, kWidest = 4;
+constexpr netsuke::TileRows kBinaryTile = {8, 5, 2};
+constexpr netsuke::TileRows kFloatTile = {8, 5, 2};
 
 struct F {
   float32x4_t a, b;
@@ -53,10 +53,7 @@ inline U u_broadcast(const uint8_t* p) {
   return u_set1(x);
 }
 inline U u_zero() { return u_set1(0); }
-inline U u_xor(U x, U y) { return {veorq_u32(x.a, y.a), veorq_u32(x.b, y.b)}; }
-inline U u_xor_and(U x, U y, U m) { return {vandq_u32(veorq_u32(x.a, y.a), m.a), vandq_u32(veorq_u32(x.b, y.b), m.b)}; }
 inline U u_add(U x, U y) { return {vaddq_u32(x.a, y.a), vaddq_u32(x.b, y.b)}; }
-inline U u_sub(U x, U y) { return {vsubq_u32(x.a, y.a), vsubq_u32(x.b, y.b)}; }
 inline F f_from_i32(U x) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.a)), vcvtq_f32_s32(vreinterpretq_s32_u32(x.b))}; }
 
 constexpr int kCountSteps = 31;  // 31 * 8 bits <= 255
@@ -64,11 +61,17 @@ inline uint32x4_t bytes_add(uint32x4_t acc, uint32x4_t x) {
   return vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(acc), vcntq_u8(vreinterpretq_u8_u32(x))));
 }
 inline uint32x4_t bytes_total(uint32x4_t acc) { return vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u32(acc))); }
-inline U count_add(U acc, U x) { return {bytes_add(acc.a, x.a), bytes_add(acc.b, x.b)}; }
+using B = U;
+inline B b_of(U x) { return x; }
+inline U count_add(U acc, B w, B x) { return {bytes_add(acc.a, veorq_u32(w.a, x.a)), bytes_add(acc.b, veorq_u32(w.b, x.b))}; }
+inline U count_add_masked(U acc, B w, B x, B m) {
+  return {bytes_add(acc.a, vandq_u32(veorq_u32(w.a, x.a), m.a)), bytes_add(acc.b, vandq_u32(veorq_u32(w.b, x.b), m.b))};
+}
 inline U count_total(U acc) { return {bytes_total(acc.a), bytes_total(acc.b)}; }
 
 // Codes as signed numbers, q - 128: the product of two signed bytes fits 16 bits, pairs are added up in 32.
-constexpr int kCodeOffset = 128, kInt8Rows4 = 1, kInt8Rows2 = 2, kInt8Rows1 = 4;
+constexpr int kCodeOffset = 128;
+constexpr netsuke::TileRows kInt8Tile = {4, 2, 1};
 struct D {
   int32x4_t a, b, c, d;  // two partial sums a lane
 };

@@ -4,9 +4,9 @@
 namespace {
 
 constexpr const char* kIsa = "scalar";
-constexpr int L = 8;
-constexpr int kBinaryRows4 = 1, kBinaryRows2 = 2, kBinaryRows1 = 4;
-constexpr int kFloatRows4 = 1, kFloatRows2 = 2, kFloatRows1 = 4;
+constexpr int L = 8, kWidest = 4;
+constexpr netsuke::TileRows kBinaryTile = {4, 2, 1};
+constexpr netsuke::TileRows kFloatTile = {4, 2, 1};
 
 struct F {
   float v[L];
@@ -53,10 +53,7 @@ inline U u_broadcast(const uint8_t* p) {
   return u_set1(x);
 }
 inline U u_zero() { return u_set1(0); }
-inline U u_xor(U a, U b) { return lanes<U>([&](int i) { return a.v[i] ^ b.v[i]; }); }
-inline U u_xor_and(U a, U b, U m) { return lanes<U>([&](int i) { return (a.v[i] ^ b.v[i]) & m.v[i]; }); }
 inline U u_add(U a, U b) { return lanes<U>([&](int i) { return a.v[i] + b.v[i]; }); }
-inline U u_sub(U a, U b) { return lanes<U>([&](int i) { return a.v[i] - b.v[i]; }); }
 inline F f_from_i32(U a) { return lanes<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
 
 constexpr int kCountSteps = 1 << 30;
@@ -66,10 +63,16 @@ inline uint32_t popcount(uint32_t x) {
   x = (x + (x >> 4)) & 0x0f0f0f0fu;
   return x * 0x01010101u >> 24;
 }
-inline U count_add(U acc, U x) { return lanes<U>([&](int i) { return acc.v[i] + popcount(x.v[i]); }); }
+using B = U;
+inline B b_of(U x) { return x; }
+inline U count_add(U acc, B w, B a) { return lanes<U>([&](int i) { return acc.v[i] + popcount(w.v[i] ^ a.v[i]); }); }
+inline U count_add_masked(U acc, B w, B a, B m) {
+  return lanes<U>([&](int i) { return acc.v[i] + popcount((w.v[i] ^ a.v[i]) & m.v[i]); });
+}
 inline U count_total(U acc) { return acc; }
 
-constexpr int kCodeOffset = 0, kInt8Rows4 = 1, kInt8Rows2 = 2, kInt8Rows1 = 4;
+constexpr int kCodeOffset = 0;
+constexpr netsuke::TileRows kInt8Tile = {4, 2, 1};
 using D = U;
 using C = U;
 using Q = U;

@@ -15,15 +15,16 @@ using netsuke::BinaryConvArgs;
 template <bool masked>
 struct CountBits {
   using Acc = U;
-  using Weight = U;
-  using Word = U;
-  static constexpr int kRows4 = kBinaryRows4, kRows2 = kBinaryRows2, kRows1 = kBinaryRows1, kSteps = kCountSteps;
+  using Weight = B;
+  using Word = B;
+  static constexpr netsuke::TileRows kRows = kBinaryTile;
+  static constexpr int kSteps = kCountSteps;
   static constexpr bool kMasked = masked;
   static U begin(int) { return u_zero(); }
-  static U weight(const uint32_t* p) { return u_load(p); }
-  static U word(const uint8_t* p) { return u_broadcast(p); }
-  static U step(U acc, U w, U a) { return count_add(acc, u_xor(w, a)); }
-  static U last(U acc, U w, U a, uint32_t mask) { return count_add(acc, u_xor_and(w, a, u_set1(mask))); }
+  static B weight(const uint32_t* p) { return b_of(u_load(p)); }
+  static B word(const uint8_t* p) { return b_of(u_broadcast(p)); }
+  static U step(U acc, B w, B a) { return count_add(acc, w, a); }
+  static U last(U acc, B w, B a, uint32_t mask) { return count_add_masked(acc, w, a, b_of(u_set1(mask))); }
   static void store(U acc, float* out, bool first) {
     const U total = count_total(acc);
     u_store(out, first ? total : u_add(total, u_load(reinterpret_cast<const uint32_t*>(out))));

@@ -85,20 +85,20 @@ template <class A>
 void conv_block(const A& arithmetic, const Walk& walk, const Block& b, int count, const uint32_t* weight, float* out,
                 int64_t stride) {
   const uint32_t* w = weight + b.weight;
-  if (b.vectors == 4)
-    conv_rows<A, A::kRows4, 4>(arithmetic, walk, count, w, out, stride);
-  else if (b.vectors == 2)
-    conv_rows<A, A::kRows2, 2>(arithmetic, walk, count, w, out, stride);
+  if constexpr (kWidest == 4) {
+    if (b.vectors == 4) return conv_rows<A, A::kRows.of_4, 4>(arithmetic, walk, count, w, out, stride);
+  }
+  if (b.vectors == 2)
+    conv_rows<A, A::kRows.of_2, 2>(arithmetic, walk, count, w, out, stride);
   else
-    conv_rows<A, A::kRows1, 1>(arithmetic, walk, count, w, out, stride);
+    conv_rows<A, A::kRows.of_1, 1>(arithmetic, walk, count, w, out, stride);
 }
 
 // The same steps and nothing else, for the rate that a family could reach: weights stay in registers, words come from
 // memory that the compiler must read anew, nothing is gathered and no epilogue follows. Returns its multiply-accumulates.
 template <class A, int word_macs>
 int64_t bare_loop(int64_t rounds, float* memory) {
-  // The tile that leaves a register for each vector of weights, where there are 32 registers or 16.
-  constexpr int V = L == 16 ? 4 : 2, MR = L == 16 ? A::kRows4 : A::kRows2;
+  constexpr int V = kWidest, MR = V == 4 ? A::kRows.of_4 : A::kRows.of_2;
   const A arithmetic{};
   typename A::Acc acc[MR][V];
   typename A::Weight weight[V];

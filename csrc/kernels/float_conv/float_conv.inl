@@ -9,7 +9,8 @@ struct MultiplyFloats {
   using Acc = F;
   using Weight = F;
   using Word = F;
-  static constexpr int kRows4 = kFloatRows4, kRows2 = kFloatRows2, kRows1 = kFloatRows1, kSteps = 1 << 30;
+  static constexpr netsuke::TileRows kRows = kFloatTile;
+  static constexpr int kSteps = 1 << 30;
   static constexpr bool kMasked = false;
   const float* bias = nullptr;
   F begin(int v) const { return bias ? f_load(bias + v * L) : f_set1(0); }

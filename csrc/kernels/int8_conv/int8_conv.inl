@@ -9,7 +9,8 @@ struct MultiplyCodes {
   using Acc = D;
   using Weight = C;
   using Word = Q;
-  static constexpr int kRows4 = kInt8Rows4, kRows2 = kInt8Rows2, kRows1 = kInt8Rows1, kSteps = 1 << 30;
+  static constexpr netsuke::TileRows kRows = kInt8Tile;
+  static constexpr int kSteps = 1 << 30;
   static constexpr bool kMasked = false;
   static D begin(int) { return d_zero(); }
   static C weight(const uint32_t* p) { return c_load(p); }
