@@ -4,9 +4,9 @@
 namespace {
 
 constexpr const char* kIsa = "scalar";
-constexpr int L = 8, kWidest = 4;
-constexpr netsuke::TileRows kBinaryTile = {4, 2, 1};
-constexpr netsuke::TileRows kFloatTile = {4, 2, 1};
+constexpr int L = 8, kWidest = 2;
+constexpr netsuke::TileRows kBinaryTile = {2, 1, 0};
+constexpr netsuke::TileRows kFloatTile = {2, 1, 0};
 
 struct F {
   float v[L];
@@ -72,7 +72,7 @@ inline U count_add_masked(U acc, B w, B a, B m) {
 inline U count_total(U acc) { return acc; }
 
 constexpr int kCodeOffset = 0;
-constexpr netsuke::TileRows kInt8Tile = {4, 2, 1};
+constexpr netsuke::TileRows kInt8Tile = {2, 1, 0};
 using D = U;
 using C = U;
 using Q = U;
