@@ -33,8 +33,8 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# kernel_check built for other machines and run under qemu (Debian: g++-aarch64-linux-gnu and qemu-user), or with the
-# compiler's sanitizers.
+# kernel_check built for other machines and run under qemu (Debian: g++-aarch64-linux-gnu and qemu-user), with AMX tiles
+# emulated, or with the compiler's sanitizers.
 APART := build/apart
 CONFIGURE := $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DPython_EXECUTABLE=$(abspath $(BIN)/python)
 ARM := -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
@@ -44,9 +44,11 @@ TEST_APART := NETSUKE_APART=$(abspath $(APART)) $(BIN)/python -m pytest tests/en
 test-arm: setup
 	$(CONFIGURE) -B $(APART)/x86_64 -DCMAKE_EXE_LINKER_FLAGS=-static
 	$(CONFIGURE) -B $(APART)/aarch64 -DCMAKE_EXE_LINKER_FLAGS=-static $(ARM)
+	$(CONFIGURE) -B $(APART)/tiles -DNETSUKE_EMULATE_TILES=ON
 	$(BIN)/cmake --build $(APART)/x86_64 --target kernel_check
 	$(BIN)/cmake --build $(APART)/aarch64 --target kernel_check
-	$(TEST_APART) -k "x86 or aarch64"
+	$(BIN)/cmake --build $(APART)/tiles --target kernel_check
+	$(TEST_APART) -k "x86 or aarch64 or tiles"
 
 test-sanitize: setup
 	$(CONFIGURE) -B $(APART)/sanitized -DNETSUKE_SANITIZE=ON

@@ -2,6 +2,11 @@
 
 #include <cstdlib>
 
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "base/error.h"
 #include "kernels/kernels.h"
 
@@ -13,6 +18,22 @@ struct Candidate {
   bool (*runs_here)();
 };
 
+#if defined(__x86_64__)
+// Tiles need the processor, the system, and a permission for the whole process.
+bool runs_tiles() {
+  if (!__builtin_cpu_supports("avx512vpopcntdq") || !__builtin_cpu_supports("avx512vnni")) return false;
+#if defined(NETSUKE_EMULATE_TILES)
+  return true;
+#elif defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 // Slowest first. A new instruction set is one line here, one in CMakeLists.txt, and its primitives file.
 const Candidate kCandidates[] = {
     {scalar_kernels, [] { return true; }},
@@ -23,6 +44,8 @@ const Candidate kCandidates[] = {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
      }},
+    // Not what a machine runs by itself until it has been timed on one: it must be asked for.
+    {amx_kernels, runs_tiles},
     {avx512vpopcnt_kernels,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -101,6 +101,7 @@ Model::Model(Graph graph, const std::string& isa, int threads)
                         reinterpret_cast<int32_t*>(part[3]), reinterpret_cast<Row*>(part[4])});
   }
   nanoseconds.assign(graph_.nodes.size(), 0);
+  settle_tiles();
 }
 
 // Gives every value its place. A value with a halo, and one of bits, has memory of its own: what surrounds its pixels
@@ -179,6 +180,27 @@ void Model::plan() {
     }
     p.map.data = begin + p.halo.top * p.map.row + p.halo.left * p.map.pixel;
   }
+}
+
+// Tiles pay where windows and channels fill them, which differs from layer to layer and from machine to machine: both
+// ways are tried here, and the faster one stays. They give the same bits.
+void Model::settle_tiles() {
+#ifndef NETSUKE_EMULATE_TILES
+  using Clock = std::chrono::steady_clock;
+  constexpr int kTries = 3;
+  for (const std::unique_ptr<Task>& task : tasks_) {
+    bool& tiled = task->int8.tiled;
+    if (!tiled) continue;
+    Clock::duration best[2] = {Clock::duration::max(), Clock::duration::max()};
+    for (int i = 0; i < 2 * kTries; ++i) {
+      tiled = i % 2;
+      const Clock::time_point before = Clock::now();
+      task->run(*task, 0, scratch_[0]);
+      best[tiled] = std::min(best[tiled], Clock::now() - before);
+    }
+    tiled = best[1] < best[0];
+  }
+#endif
 }
 
 void Model::run_node(int index) {

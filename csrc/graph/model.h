@@ -39,6 +39,7 @@ class Model {
  private:
   void plan();
   void plan_input();
+  void settle_tiles();
   void run_tasks();
   template <class T>
   void run_images(const T* images, int64_t n, float* const* outputs);

@@ -211,7 +211,8 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   c.weight = t.weight.data();
 
   const int64_t tile = c.groups == 1 ? int64_t{t.blocks.front().vectors} * lanes : round_up(n.channels, lanes) + kTileSlack;
-  cut(t, n, c.gathered ? length * 4 : 0, tile, c.groups == 1 ? c.block_count : 1, threads);
+  const bool together = c.gathered || (n.op == Op::int8_conv2d && t.kernels->tiles);
+  cut(t, n, together ? length * 4 : 0, tile, c.groups == 1 ? c.block_count : 1, threads);
   c.units = t.units;
 
   const int windows = c.gathered ? t.units.chunk : t.units.pixels;
@@ -297,7 +298,7 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
     t.scale[static_cast<size_t>(o)] =
         static_cast<float>(static_cast<double>(g.floats[static_cast<size_t>(n.weight_scale.offset + o)]) * activation);
   });
-  a.base = t.base.data(), a.scale = t.scale.data();
+  a.base = t.base.data(), a.scale = t.scale.data(), a.tiled = t.kernels->tiles;
   a.bias = n.bias.count ? g.floats.data() + n.bias.offset : zeros;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->int8_conv(task.int8, unit, s); };
 }

@@ -13,7 +13,7 @@
 #include "kernels/transform/transform.inl"
 
 namespace {
-constexpr netsuke::Kernels kKernels = {kIsa,          L,           kWidest,    kCodeOffset, binary_conv,
-                                       float_conv,    int8_conv,   pool,       copy,        transform_u8,
-                                       transform_f32, binary_loop, float_loop, int8_loop};
+constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset,
+                                       binary_conv,  float_conv,   int8_conv,     pool,        copy,
+                                       transform_u8, transform_f32, binary_loop,  float_loop,  int8_loop};
 }

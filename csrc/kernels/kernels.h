@@ -118,6 +118,7 @@ struct Int8ConvArgs {
   Conv conv;
   const int32_t* base;      // [O]: S = base + what the dot products of code_offset give
   const float *scale, *bias;  // [O]: A, bias
+  bool tiled;               // use the tiles of an instruction set that has them
 };
 
 struct PoolArgs {
@@ -171,6 +172,7 @@ struct Kernels {
   const char* isa;
   int lanes;                // L
   int widest;               // most vectors of a block of channels: 4, 2 or 1
+  bool tiles;               // int8_conv can be tiled: its scratch then has room for all windows of a chunk
   int code_offset;          // int8_conv computes the sum of w * (q - code_offset)
   void (*binary_conv)(const BinaryConvArgs&, int unit, const Scratch&);
   void (*float_conv)(const FloatConvArgs&, int unit, const Scratch&);
@@ -201,6 +203,7 @@ const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512vpopcnt_kernels();
+const Kernels& amx_kernels();
 const Kernels& neon_kernels();
 
 }  // namespace netsuke

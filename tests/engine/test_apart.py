@@ -1,6 +1,7 @@
 """kernel_check, built apart: for machines this one is not, under an emulator, and with the compiler's sanitizers.
 
 `make test-arm` and `make test-sanitize` build the programs below build/apart/ and name that folder in NETSUKE_APART.
+"tiles" is the instruction set amx with its tile instructions written out in C++.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ MACHINES: dict[str, tuple[list[str], str, list[str], list[str]]] = {
     "aarch64": (["qemu-aarch64"], "aarch64", ["scalar", "neon"], ["avx2"]),
     "x86-64 without AVX": (["qemu-x86_64", "-cpu", "Nehalem"], "x86_64", ["scalar"], ["avx2", "avx512"]),
     "x86-64 with AVX2": (["qemu-x86_64", "-cpu", "Haswell"], "x86_64", ["scalar", "avx2"], ["avx512", "avx512vpopcnt"]),
+    "emulated tiles": ([], "tiles", ["amx"], []),
     "sanitized": ([], "sanitized", engine.available_isas(), []),
 }
 FILES = 24
@@ -33,11 +35,13 @@ FILES = 24
 
 def _program(name: str) -> list[str]:
     """The command that runs a machine's kernel_check; skips the test where it was not built."""
-    emulator, folder, _, _ = MACHINES[name]
+    emulator, folder, offered, _ = MACHINES[name]
     apart = os.environ.get("NETSUKE_APART")
     program = Path(apart or "") / folder / "kernel_check"
     if not apart or not program.is_file():
         pytest.skip(f"no {folder} build: run `make test-{'sanitize' if name == 'sanitized' else 'arm'}`")
+    if "amx" in offered and "avx512vpopcnt" not in engine.available_isas():
+        pytest.skip("only the tiles are emulated: this CPU lacks AVX-512 with VPOPCNTDQ and VNNI")
     if emulator and not shutil.which(emulator[0]):
         pytest.skip(f"needs {emulator[0]} (Debian's qemu-user)")
     return [*emulator, str(program)]
@@ -54,7 +58,9 @@ def _run(command: list[str], lines: list[str]) -> list[str]:
 def _some_graphs() -> list[Graph]:
     """The same graphs at every run, of hypothesis' making."""
     found: list[Graph] = [graphs.every_operator(), graphs.residual_network(widths=(16, 24), blocks=1, size=8)]
-    kinds = st.one_of(graphs.graphs(), graphs.binary_convolutions(), graphs.convolutions(), graphs.pools())
+    kinds = st.one_of(
+        graphs.graphs(), graphs.binary_convolutions(), graphs.int8_convolutions(), graphs.convolutions(), graphs.pools()
+    )
 
     @settings(
         max_examples=FILES, derandomize=True, database=None, phases=[Phase.generate], deadline=None,

@@ -126,7 +126,10 @@ void sum_row(const BinaryConvArgs& x, const Row& row, const Scratch& scratch) {
 
 template <bool offset, bool masked>
 struct BinaryFamily {
-  static CountBits<masked> arithmetic(const BinaryConvArgs&, int) { return {}; }
+  static void block(const BinaryConvArgs&, const Walk& walk, const Block& b, int, int count, const uint32_t* weight,
+                    const Scratch&, float* out, int64_t stride) {
+    conv_block(CountBits<masked>{}, walk, b, count, weight, out, stride);
+  }
 
   // Sa of every pixel, where it is needed.
   static void describe(const BinaryConvArgs& x, const Walk& walk, const Rows& rows, const Scratch& scratch) {

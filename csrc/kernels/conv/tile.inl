@@ -127,9 +127,9 @@ int64_t bare_loop(int64_t rounds, float* memory) {
   return rounds * MR * V * L * word_macs;
 }
 
-// One unit of a convolution. A family gives, for its arguments x: x.conv; Family::arithmetic(x, channel); describe(x, walk,
-// rows, scratch), which fills what its source needs; and source(x, tile, scratch), which makes y of what the tile holds
-// (epilogue.inl).
+// One unit of a convolution. A family gives, for its arguments x: describe(x, walk, rows, scratch), which fills what the
+// rest needs; block(x, walk, block, channel, count, weight, scratch, out, stride), the sums of `count` windows and one
+// block of channels, the first of which is `channel`; and source(x, tile, scratch), which makes y of them (epilogue.inl).
 template <class Family, class Args>
 void run_conv(const Args& x, int unit, const Scratch& scratch) {
   const Conv& conv = x.conv;
@@ -142,7 +142,7 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
     for (int b = share.first; b < share.end; ++b) {
       const Block& block = conv.blocks[b];
       const int width = block.vectors * L;
-      conv_block(Family::arithmetic(x, block.channel), walk, block, share.count, conv.weight, scratch.tile, width);
+      Family::block(x, walk, block, block.channel, share.count, conv.weight, scratch, scratch.tile, width);
       const Tile tile = {scratch.tile, width, rows, block.channel, width};
       run_epilogue(conv.epilogue, Family::source(x, tile, scratch), tile);
     }
@@ -158,8 +158,8 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
     for (int b = 0; b < conv.block_count; ++b) {
       const Block& block = conv.blocks[b];
       const int channel = g * conv.group_outputs + block.channel;
-      conv_block(Family::arithmetic(x, channel), walk, block, share.count, conv.weight + g * conv.group_weights,
-                 scratch.tile + channel, stride);
+      Family::block(x, walk, block, channel, share.count, conv.weight + g * conv.group_weights, scratch,
+                    scratch.tile + channel, stride);
       const Tile tile = {scratch.tile + channel, stride, rows, channel, block.vectors * L};
       make_float(Family::source(x, tile, scratch), tile);
     }

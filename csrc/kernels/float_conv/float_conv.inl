@@ -21,7 +21,10 @@ struct MultiplyFloats {
 };
 
 struct FloatFamily {
-  static MultiplyFloats arithmetic(const FloatConvArgs& x, int channel) { return {x.bias + channel}; }
+  static void block(const FloatConvArgs& x, const Walk& walk, const Block& b, int channel, int count,
+                    const uint32_t* weight, const Scratch&, float* out, int64_t stride) {
+    conv_block(MultiplyFloats{x.bias + channel}, walk, b, count, weight, out, stride);
+  }
   static void describe(const FloatConvArgs&, const Walk&, const Rows&, const Scratch&) {}
   static FromTile source(const FloatConvArgs&, const Tile& t, const Scratch&) { return {t}; }
 };

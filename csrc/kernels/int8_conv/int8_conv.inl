@@ -41,13 +41,40 @@ struct FromDots {
 };
 
 struct Int8Family {
-  static MultiplyCodes arithmetic(const Int8ConvArgs&, int) { return {}; }
+  static void block(const Int8ConvArgs&, const Walk& walk, const Block& b, int, int count, const uint32_t* weight,
+                    const Scratch&, float* out, int64_t stride) {
+    conv_block(MultiplyCodes{}, walk, b, count, weight, out, stride);
+  }
   static void describe(const Int8ConvArgs&, const Walk&, const Rows&, const Scratch&) {}
   static FromDots source(const Int8ConvArgs& x, const Tile& t, const Scratch&) { return {x, t}; }
 };
 
 int64_t int8_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyCodes, 4>(rounds, memory); }
 
-void int8_conv(const Int8ConvArgs& x, int unit, const Scratch& scratch) { run_conv<Int8Family>(x, unit, scratch); }
+}  // namespace
+
+#ifdef NETSUKE_TILES
+#include "kernels/int8_conv/tiled.inl"
+#endif
+
+namespace {
+
+#ifdef NETSUKE_TILES
+constexpr bool kHasTiles = true;
+#else
+constexpr bool kHasTiles = false;
+#endif
+
+void int8_conv(const Int8ConvArgs& x, int unit, const Scratch& scratch) {
+#ifdef NETSUKE_TILES
+  if (x.tiled) {
+    shape_tiles(x.conv);
+    run_conv<TiledInt8Family>(x, unit, scratch);
+    tiles_end();
+    return;
+  }
+#endif
+  run_conv<Int8Family>(x, unit, scratch);
+}
 
 }  // namespace

@@ -5,6 +5,7 @@ import numpy as np
 limits: dict[str, int]
 
 def available_isas() -> list[str]: ...
+def peak(isa: str) -> tuple[float, float, float]: ...
 
 class Model:
     model: str

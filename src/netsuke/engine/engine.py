@@ -32,7 +32,7 @@ def load(path: str | Path | bytes, threads: int = 1, isa: str | None = None) -> 
     Args:
         path: the file, or its whole content.
         threads: how many threads one image is split over. The result does not depend on it.
-        isa: the instruction set to run: scalar, avx2, avx512, avx512vpopcnt, neon. By default the environment
+        isa: the instruction set to run: scalar, avx2, avx512, avx512vpopcnt, amx, neon. By default the environment
             variable NETSUKE_ISA decides, or else the machine.
 
     Raises:
