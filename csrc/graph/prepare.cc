@@ -192,14 +192,20 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   c.segments = kh * kw / c.segment_taps;
   c.words = (c.segment_taps * tap_bytes + 3) / 4;
   const int used_bits = (c.groups == 1 ? c.segment_taps * tap_bytes * 8 : group_bits) % 32;
-  c.last_mask = used_bits ? (1u << used_bits) - 1 : ~0u;
-  t.segment_at = Buffer<int32_t>(static_cast<size_t>(c.segments));
+  c.masked = used_bits;
+  t.word_at = Buffer<int32_t>(static_cast<size_t>(c.segments) * static_cast<size_t>(c.words));
+  t.word_mask = Buffer<uint32_t>(t.word_at.size());
   for (int s = 0; s < c.segments; ++s) {
     const int tap = s * c.segment_taps;
-    t.segment_at[static_cast<size_t>(s)] = static_cast<int32_t>(
-        c.gathered ? s * c.words * int64_t{4} : tap / kw * n.dilation[0] * map.row + tap % kw * n.dilation[1] * map.pixel);
+    const int64_t at =
+        c.gathered ? s * c.words * int64_t{4} : tap / kw * n.dilation[0] * map.row + tap % kw * n.dilation[1] * map.pixel;
+    for (int k = 0; k < c.words; ++k) {
+      const size_t word = static_cast<size_t>(s) * static_cast<size_t>(c.words) + static_cast<size_t>(k);
+      t.word_at[word] = static_cast<int32_t>(at + k * 4);
+      t.word_mask[word] = used_bits && k + 1 == c.words ? (1u << used_bits) - 1 : ~0u;
+    }
   }
-  c.segment_at = t.segment_at.data();
+  c.word_at = t.word_at.data(), c.word_mask = t.word_mask.data();
   c.part_end = &c.window.out_w, c.parts = 1;
 
   const int64_t length = int64_t{c.segments} * c.words;

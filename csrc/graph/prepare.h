@@ -46,9 +46,9 @@ struct Task {
   std::vector<Stage> stages;
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
-  Buffer<uint32_t> weight;
+  Buffer<uint32_t> weight, word_mask;
   Buffer<float> scale, offset, border_base, constant;
-  Buffer<int32_t> window_at, segment_at, part_end, base, border, row_inside, column_inside;
+  Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
 
 // `zeros` holds as many zeros as the node has channels; `places` is indexed by value. All must outlive the task.

@@ -83,12 +83,14 @@ struct Conv {
   uint8_t fill;               // every byte outside the image
   int segments, words;
   int segment_taps, tap_bytes;
-  // Where the windows begin, in bytes from the map's first pixel, by pixel of the result (of the chunk, if gathered), and
-  // segments within them. Behind the last stand kChunkSlack copies of it.
-  const int32_t *window_at, *segment_at;
+  // Where the windows begin, in bytes from the map's first pixel, by pixel of the result (of the chunk, if gathered);
+  // behind the last stand kChunkSlack copies of it. Where each word lies from there, and which of its bits belong to the
+  // window (some do not only if `masked`, in a binary convolution).
+  const int32_t *window_at, *word_at;
+  const uint32_t* word_mask;
+  bool masked;
   const int32_t* part_end;    // columns of the result where a stretch ends, the last is its width
   int parts;
-  uint32_t last_mask;         // of the last word of a segment, those bits that belong to it (binary only)
   int groups, group_channels, group_outputs;
   int64_t group_bytes;        // from one group's channels to the next's in a pixel
   const uint32_t* weight;
@@ -187,6 +189,9 @@ struct Kernels {
   int64_t (*float_loop)(int64_t rounds, float* memory);
   int64_t (*int8_loop)(int64_t rounds, float* memory);
 };
+
+// Steps a counter holds.
+constexpr int kNoLimit = 1 << 30;
 
 // Pixels of a register tile of 1, 2 and 4 vectors of channels.
 struct TileRows {

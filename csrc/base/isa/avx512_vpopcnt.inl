@@ -5,7 +5,7 @@ constexpr netsuke::TileRows kBinaryTile = {14, 14, 6};
 
 #include "base/isa/avx512_common.inl"
 
-constexpr int kCountSteps = 1 << 30;
+constexpr int kCountSteps = netsuke::kNoLimit;
 using B = U;
 inline B b_of(U x) { return x; }
 inline U count_add(U acc, B w, B a) { return _mm512_add_epi32(acc, _mm512_popcnt_epi32(_mm512_xor_si512(w, a))); }

@@ -56,7 +56,7 @@ inline U u_zero() { return u_set1(0); }
 inline U u_add(U a, U b) { return lanes<U>([&](int i) { return a.v[i] + b.v[i]; }); }
 inline F f_from_i32(U a) { return lanes<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
 
-constexpr int kCountSteps = 1 << 30;
+constexpr int kCountSteps = netsuke::kNoLimit;
 inline uint32_t popcount(uint32_t x) {
   x = x - (x >> 1 & 0x55555555u);
   x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);

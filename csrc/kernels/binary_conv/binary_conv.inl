@@ -19,12 +19,11 @@ struct CountBits {
   using Word = B;
   static constexpr netsuke::TileRows kRows = kBinaryTile;
   static constexpr int kSteps = kCountSteps;
-  static constexpr bool kMasked = masked;
   static U begin(int) { return u_zero(); }
   static B weight(const uint32_t* p) { return b_of(u_load(p)); }
   static B word(const uint8_t* p) { return b_of(u_broadcast(p)); }
-  static U step(U acc, B w, B a) { return count_add(acc, w, a); }
-  static U last(U acc, B w, B a, uint32_t mask) { return count_add_masked(acc, w, a, b_of(u_set1(mask))); }
+  static B mask(const uint32_t* p) { return b_of(masked ? u_set1(*p) : u_zero()); }
+  static U step(U acc, B w, B a, B m) { return masked ? count_add_masked(acc, w, a, m) : count_add(acc, w, a); }
   static void store(U acc, float* out, bool first) {
     const U total = count_total(acc);
     u_store(out, first ? total : u_add(total, u_load(reinterpret_cast<const uint32_t*>(out))));
@@ -65,17 +64,12 @@ struct FromCounts {
   }
 };
 
-inline int count_ones(const uint8_t* bytes, int words, uint32_t last_mask) {
-  int ones = 0, k = 0;
-  for (; k + 2 < words; k += 2) {
-    uint64_t two;
-    __builtin_memcpy(&two, bytes + k * 4, 8);
-    ones += __builtin_popcountll(two);
-  }
-  for (; k < words; ++k) {
+inline int count_ones(const Walk& walk, const uint8_t* window) {
+  int ones = 0;
+  for (int k = 0; k < walk.words; ++k) {
     uint32_t word;
-    __builtin_memcpy(&word, bytes + k * 4, 4);
-    ones += __builtin_popcount(k + 1 < words ? word : word & last_mask);
+    __builtin_memcpy(&word, window + walk.word_at[k], 4);
+    ones += __builtin_popcount(word & walk.word_mask[k]);
   }
   return ones;
 }
@@ -143,9 +137,7 @@ struct BinaryFamily {
         continue;
       }
       for (int i = 0; i < row.count; ++i) {
-        int ones = 0;
-        for (int s = 0; s < walk.segments; ++s)
-          ones += count_ones(walk.map + walk.at[row.first + i] + walk.segment_at[s], walk.words, walk.last_mask);
+        const int ones = count_ones(walk, walk.map + walk.at[row.first + i]);
         scratch.sum[row.first + i] = static_cast<float>(2 * ones - x.row_inside[row.y] * x.column_inside[row.x + i]);
       }
     }
@@ -159,7 +151,7 @@ struct BinaryFamily {
 int64_t binary_loop(int64_t rounds, float* memory) { return bare_loop<CountBits<false>, 32>(rounds, memory); }
 
 void binary_conv(const BinaryConvArgs& x, int unit, const Scratch& scratch) {
-  const bool masked = x.conv.last_mask != ~0u;
+  const bool masked = x.conv.masked;
   if (x.offset)
     masked ? run_conv<BinaryFamily<true, true>>(x, unit, scratch) : run_conv<BinaryFamily<true, false>>(x, unit, scratch);
   else

@@ -1,75 +1,54 @@
 // The one loop under every convolution: a register tile of MR windows by V vectors of output channels, one word of each
 // window and V vectors of weights a step. What a step does is a family's arithmetic:
 //
-//   Acc, Weight, Word                     an accumulator, a vector of weights, a word of a window in every lane
-//   kSteps                                steps an accumulator holds before it must be added to a total
-//   begin(v), weight(p), word(p)          from the first channel's entry; from memory
-//   step(acc, weight, word)               one step
-//   last(acc, weight, word, mask)         the last step of a segment
-//   store(acc, out, first)                out = acc, or out += acc if not the first time
+//   Acc, Weight, Word        an accumulator, a vector of weights, a word of a window in every lane
+//   kSteps                   steps an accumulator holds before it must be added to a total, or kNoLimit
+//   begin(v), weight(p), word(p), mask(p)    at first; from memory; what mask says is the family's affair
+//   step(acc, weight, word, mask)            one step
+//   store(acc, out, first)   out = acc, or out += acc if not the first time
 
 namespace {
 
 using netsuke::Block;
 
 template <class A, int MR, int V>
-void conv_tile(const A& arithmetic, const Walk& walk, const int32_t* at, const uint32_t* w, float* out, int64_t stride) {
+inline __attribute__((always_inline)) void conv_steps(const A& arithmetic, const Walk& walk, const int32_t* at, int begin,
+                                                      int end, const uint32_t* w, float* out, int64_t stride) {
   const uint8_t* a[MR];
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i) a[i] = walk.map + at[i];
   typename A::Acc acc[MR][V];
-  const auto begin = [&] {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
+  for (int i = 0; i < MR; ++i) {
+    a[i] = walk.map + at[i];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[i][v] = arithmetic.begin(v);
-  };
-  const auto end = [&](bool first) {
+    for (int v = 0; v < V; ++v) acc[i][v] = arithmetic.begin(v);
+  }
+  for (int k = begin; k < end; ++k, w += V * L) {
+    const int64_t from = walk.word_at[k];
+    typename A::Weight weight[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) weight[v] = A::weight(w + v * L);
+    const auto mask = A::mask(walk.word_mask + k);
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
+    for (int i = 0; i < MR; ++i) {
+      const auto word = A::word(a[i] + from);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) A::store(acc[i][v], out + i * stride + v * L, first);
-  };
-  begin();
-  int64_t steps = 0;
-  bool first = true;
-  const int whole = A::kMasked ? walk.words - 1 : walk.words;
-  for (int s = 0; s < walk.segments; ++s) {
-    int64_t from = walk.segment_at[s];
-    for (int k = 0; k < walk.words;) {
-      int until = whole;
-      if constexpr (A::kSteps < (1 << 20)) {
-        if (steps == A::kSteps) {
-          end(first), begin();
-          first = false, steps = 0;
-        }
-        if (until - k > A::kSteps - steps) until = k + static_cast<int>(A::kSteps - steps);
-        steps += until - k;
-      }
-      for (; k < until; ++k, from += 4, w += V * L) {
-        typename A::Weight weight[V];
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) weight[v] = A::weight(w + v * L);
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-          const auto word = A::word(a[i] + from);
-#pragma GCC unroll 4
-          for (int v = 0; v < V; ++v) acc[i][v] = A::step(acc[i][v], weight[v], word);
-        }
-      }
-      if constexpr (A::kMasked) {
-        if (k < whole || steps == A::kSteps) continue;
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-          const auto word = A::word(a[i] + from);
-#pragma GCC unroll 4
-          for (int v = 0; v < V; ++v) acc[i][v] = A::last(acc[i][v], A::weight(w + v * L), word, walk.last_mask);
-        }
-        ++k, ++steps, w += V * L;
-      }
+      for (int v = 0; v < V; ++v) acc[i][v] = A::step(acc[i][v], weight[v], word, mask);
     }
   }
-  end(first);
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) A::store(acc[i][v], out + i * stride + v * L, begin == 0);
+}
+
+template <class A, int MR, int V>
+void conv_tile(const A& arithmetic, const Walk& walk, const int32_t* at, const uint32_t* w, float* out, int64_t stride) {
+  if constexpr (A::kSteps == netsuke::kNoLimit) {
+    conv_steps<A, MR, V>(arithmetic, walk, at, 0, walk.words, w, out, stride);
+  } else {
+    for (int k = 0; k < walk.words; k += A::kSteps, w += A::kSteps * V * L)
+      conv_steps<A, MR, V>(arithmetic, walk, at, k, walk.words - k < A::kSteps ? walk.words : k + A::kSteps, w, out, stride);
+  }
 }
 
 // `count` windows against one block. The scratch has room for whole tiles past `count`.
@@ -110,11 +89,12 @@ int64_t bare_loop(int64_t rounds, float* memory) {
   }
   for (int64_t round = 0; round < rounds; ++round) {
     asm volatile("" ::: "memory");
+    const auto mask = A::mask(nullptr);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
       const auto word = A::word(reinterpret_cast<const uint8_t*>(memory + i));
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[i][v] = A::step(acc[i][v], weight[v], word);
+      for (int v = 0; v < V; ++v) acc[i][v] = A::step(acc[i][v], weight[v], word, mask);
     }
   }
 #pragma GCC unroll 16

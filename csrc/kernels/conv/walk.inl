@@ -96,24 +96,24 @@ void gather_window(const Conv& x, int group, int y, int px, uint8_t* out) {
     }
 }
 
-// How the windows of a chunk are read: pixel i's begins at map + at[i], its segments at segment_at[s] from there.
+// How the windows of a chunk are read: word k of pixel i lies at map + at[i] + word_at[k]; word_mask[k] are the bits of it
+// that belong to the window.
 struct Walk {
   const uint8_t* map;
-  const int32_t* at;
-  const int32_t* segment_at;
-  int segments, words;
-  uint32_t last_mask;
+  const int32_t *at, *word_at;
+  int words;
+  const uint32_t* word_mask;
 };
 
 Walk walk_of(const Conv& x, int group, int pixel, const Row* rows, int row_count, const Scratch& scratch) {
   if (!x.gathered)
-    return {x.map.data + group * x.group_bytes, x.window_at + pixel, x.segment_at, x.segments, x.words, x.last_mask};
+    return {x.map.data + group * x.group_bytes, x.window_at + pixel, x.word_at, x.segments * x.words, x.word_mask};
   const Window& w = x.window;
   for (int r = 0; r < row_count; ++r)
     for (int i = 0; i < rows[r].count; ++i)
       gather_window(x, group, rows[r].y * w.stride_h - w.pad_top, (rows[r].x + i) * w.stride_w - w.pad_left,
                     scratch.windows + x.window_at[rows[r].first + i]);
-  return {scratch.windows, x.window_at, x.segment_at, x.segments, x.words, x.last_mask};
+  return {scratch.windows, x.window_at, x.word_at, x.segments * x.words, x.word_mask};
 }
 
 }  // namespace

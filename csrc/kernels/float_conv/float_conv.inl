@@ -10,13 +10,13 @@ struct MultiplyFloats {
   using Weight = F;
   using Word = F;
   static constexpr netsuke::TileRows kRows = kFloatTile;
-  static constexpr int kSteps = 1 << 30;
-  static constexpr bool kMasked = false;
+  static constexpr int kSteps = netsuke::kNoLimit;
   const float* bias = nullptr;
   F begin(int v) const { return bias ? f_load(bias + v * L) : f_set1(0); }
   static F weight(const uint32_t* p) { return f_load(reinterpret_cast<const float*>(p)); }
   static F word(const uint8_t* p) { return f_set1(*reinterpret_cast<const float*>(p)); }
-  static F step(F acc, F w, F x) { return f_fma(w, x, acc); }
+  static int mask(const uint32_t*) { return 0; }
+  static F step(F acc, F w, F x, int) { return f_fma(w, x, acc); }
   static void store(F acc, float* out, bool) { f_store(out, acc); }
 };
 

@@ -10,12 +10,12 @@ struct MultiplyCodes {
   using Weight = C;
   using Word = Q;
   static constexpr netsuke::TileRows kRows = kInt8Tile;
-  static constexpr int kSteps = 1 << 30;
-  static constexpr bool kMasked = false;
+  static constexpr int kSteps = netsuke::kNoLimit;
   static D begin(int) { return d_zero(); }
   static C weight(const uint32_t* p) { return c_load(p); }
   static Q word(const uint8_t* p) { return q_broadcast(p); }
-  static D step(D acc, C w, Q q) { return d_dot(acc, w, q); }
+  static int mask(const uint32_t*) { return 0; }
+  static D step(D acc, C w, Q q, int) { return d_dot(acc, w, q); }
   static void store(D acc, float* out, bool) { u_store(out, d_total(acc)); }
 };
 

@@ -25,8 +25,8 @@ inline void copy_windows(const Conv& x, const Walk& walk, const Rows& rows, cons
   const Row& last = rows.row[rows.count - 1];
   uint8_t* to = scratch.windows;
   for (int i = 0; i < last.first + last.count; ++i)
-    for (int s = 0; s < walk.segments; ++s, to += walk.words * 4)
-      copy_bytes(to, walk.map + walk.at[i] + walk.segment_at[s], walk.words * 4);
+    for (int s = 0; s < x.segments; ++s, to += x.words * 4)
+      copy_bytes(to, walk.map + walk.at[i] + walk.word_at[s * x.words], x.words * 4);
 }
 
 template <int V, int a, int w>
