@@ -264,7 +264,13 @@ void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, con
     }
   });
   border_tables(t, g, n, in, tap_sums);
-  t.columns = t.units.chunk * int64_t{n.stride[1]} + n.kernel[1];
+  // Of large kernels the rows would take much memory.
+  t.binary.by_columns = t.binary.offset && !c.gathered && c.groups == 1 && c.segment_taps == n.kernel[1] &&
+                        n.dilation[0] == 1 && n.kernel[0] <= 7 && n.stride[0] <= 4;
+  if (t.binary.by_columns) {
+    const int64_t height = std::min(n.out_h, t.units.chunk / n.out_w + 2);
+    t.columns = (height * (n.stride[0] + 1) + n.kernel[0]) * (c.map.row / c.map.pixel);
+  }
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->binary_conv(task.binary, unit, s); };
 }
 

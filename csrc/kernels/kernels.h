@@ -109,6 +109,7 @@ struct BinaryConvArgs {
   const int32_t *row_inside, *column_inside;  // n = row_inside[y] * column_inside[x]
   const float* scale;       // [O]: A
   const float* offset;      // [O]: B, or null when every beta_w is 0
+  bool by_columns;          // windows of a chunk share rows of the map: their popcounts are added up once
 };
 
 struct FloatConvArgs {
@@ -166,7 +167,7 @@ struct Scratch {
   float* tile;              // chunk x channels
   uint8_t* windows;         // chunk x window
   float* sum;               // Sa of each pixel of the chunk
-  int32_t* columns;         // popcounts of the columns that a row of windows sees
+  int32_t* columns;         // popcounts of the pixels that a chunk sees, and of the columns of its windows
   Row* rows;
 };
 

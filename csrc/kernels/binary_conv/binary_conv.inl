@@ -74,47 +74,59 @@ inline int count_ones(const Walk& walk, const uint8_t* window) {
   return ones;
 }
 
-// columns[j] = popcount of the kernel_h pixels below each other at column j, `count` columns. Word is what a pixel has.
+// ones[j] = popcount of pixel j of `count` that lie side by side, each `words` times a Word.
 template <class Word>
-void count_columns(const uint8_t* at, int64_t down, int height, int words, int count, int32_t* columns) {
-  for (int ky = 0; ky < height; ++ky, at += down)
-    for (int k = 0; k < words; ++k) {
-      const uint8_t* from = at + k * sizeof(Word);
-      for (int j = 0; j < count; ++j) {
-        Word bits;
-        __builtin_memcpy(&bits, from + j * static_cast<int64_t>(words) * sizeof(Word), sizeof(Word));
-        const int ones = sizeof(Word) == 8 ? __builtin_popcountll(bits) : __builtin_popcount(static_cast<uint32_t>(bits));
-        columns[j] = ky + k == 0 ? ones : columns[j] + ones;
-      }
+void count_pixels(const uint8_t* at, int words, int64_t count, int32_t* ones) {
+  for (int k = 0; k < words; ++k) {
+    const uint8_t* from = at + k * sizeof(Word);
+    for (int64_t j = 0; j < count; ++j) {
+      Word bits;
+      __builtin_memcpy(&bits, from + j * static_cast<int64_t>(words) * sizeof(Word), sizeof(Word));
+      const int n = sizeof(Word) == 8 ? __builtin_popcountll(bits) : __builtin_popcount(static_cast<uint32_t>(bits));
+      ones[j] = k == 0 ? n : ones[j] + n;
     }
+  }
 }
 
-// Sa = 2 * popcount(window) - n of a row of pixels whose windows are read from the map: sums of columns.
-void sum_row(const BinaryConvArgs& x, const Row& row, const Scratch& scratch) {
+// Sa of the pixels of a chunk whose windows are read from the map: popcounts of its pixels, halo included, added up along
+// the columns of the windows, then along their rows.
+void sum_windows(const BinaryConvArgs& x, const Rows& rows, const Scratch& scratch) {
   const Conv& c = x.conv;
   const Window& w = c.window;
-  const int count = (row.count - 1) * w.stride_w + w.kernel_w;
-  const uint8_t* at = c.map.data + (int64_t{row.y} * w.stride_h - w.pad_top) * c.map.row +
-                      (int64_t{row.x} * w.stride_w - w.pad_left) * c.map.pixel;
-  const int64_t down = w.dilation_h * c.map.row;
-  int32_t* columns = scratch.columns;
+  const int first = rows.row[0].y, height = rows.row[rows.count - 1].y - first + 1;
+  const int64_t pitch = c.map.row / c.map.pixel, across = int64_t{w.out_w - 1} * w.stride_w + w.kernel_w;
+  const uint8_t* at = c.map.data + (int64_t{first} * w.stride_h - w.pad_top) * c.map.row - w.pad_left * c.map.pixel;
+  const int64_t pixels = (int64_t{height - 1} * w.stride_h + w.kernel_h - 1) * pitch + across;
+  int32_t *ones = scratch.columns, *columns = ones + pixels;
   if (c.tap_bytes == 2)
-    count_columns<uint16_t>(at, down, w.kernel_h, 1, count, columns);
+    count_pixels<uint16_t>(at, 1, pixels, ones);
   else if (c.tap_bytes % 8)
-    count_columns<uint32_t>(at, down, w.kernel_h, c.tap_bytes / 4, count, columns);
+    count_pixels<uint32_t>(at, c.tap_bytes / 4, pixels, ones);
   else
-    count_columns<uint64_t>(at, down, w.kernel_h, c.tap_bytes / 8, count, columns);
-  const int32_t *column_inside = x.column_inside + row.x, row_inside = x.row_inside[row.y];
-  float* sum = scratch.sum + row.first;
-  if (w.kernel_w == 3 && w.stride_w == 1) {
-    for (int i = 0; i < row.count; ++i)
-      sum[i] = static_cast<float>(2 * (columns[i] + columns[i + 1] + columns[i + 2]) - row_inside * column_inside[i]);
-    return;
+    count_pixels<uint64_t>(at, c.tap_bytes / 8, pixels, ones);
+  if (w.kernel_h == 3 && w.stride_h == 1) {  // all rows at once
+    for (int64_t j = 0; j < pixels - 2 * pitch; ++j) columns[j] = ones[j] + ones[j + pitch] + ones[j + 2 * pitch];
+  } else {
+    for (int y = 0; y < height; ++y)
+      for (int ky = 0; ky < w.kernel_h; ++ky) {
+        const int32_t* from = ones + (int64_t{y} * w.stride_h + ky) * pitch;
+        for (int64_t j = 0; j < across; ++j) columns[y * pitch + j] = ky == 0 ? from[j] : columns[y * pitch + j] + from[j];
+      }
   }
-  for (int i = 0; i < row.count; ++i) {
-    int ones = 0;
-    for (int kx = 0; kx < w.kernel_w; ++kx) ones += columns[i * w.stride_w + kx];
-    sum[i] = static_cast<float>(2 * ones - row_inside * column_inside[i]);
+  for (int r = 0; r < rows.count; ++r) {
+    const Row& row = rows.row[r];
+    const int32_t* from = columns + (row.y - first) * pitch + row.x * w.stride_w;
+    const int32_t inside = x.row_inside[row.y] * x.column_inside[row.x];  // one border class, one number of taps
+    float* sum = scratch.sum + row.first;
+    if (w.kernel_w == 3 && w.stride_w == 1) {
+      for (int i = 0; i < row.count; ++i) sum[i] = static_cast<float>(2 * (from[i] + from[i + 1] + from[i + 2]) - inside);
+      continue;
+    }
+    for (int i = 0; i < row.count; ++i) {
+      int n = 0;
+      for (int kx = 0; kx < w.kernel_w; ++kx) n += from[i * w.stride_w + kx];
+      sum[i] = static_cast<float>(2 * n - inside);
+    }
   }
 }
 
@@ -127,18 +139,13 @@ struct BinaryFamily {
 
   // Sa of every pixel, where it is needed.
   static void describe(const BinaryConvArgs& x, const Walk& walk, const Rows& rows, const Scratch& scratch) {
-    const Conv& c = x.conv;
     if (!offset) return;
+    if (x.by_columns) return sum_windows(x, rows, scratch);
     for (int r = 0; r < rows.count; ++r) {
-      Row row = rows.row[r];
-      for (; r + 1 < rows.count && rows.row[r + 1].y == row.y; ++r) row.count += rows.row[r + 1].count;  // the whole row
-      if (!c.gathered && c.groups == 1 && c.segment_taps == c.window.kernel_w) {
-        sum_row(x, row, scratch);
-        continue;
-      }
+      const Row& row = rows.row[r];
       for (int i = 0; i < row.count; ++i) {
         const int ones = count_ones(walk, walk.map + walk.at[row.first + i]);
-        scratch.sum[row.first + i] = static_cast<float>(2 * ones - x.row_inside[row.y] * x.column_inside[row.x + i]);
+        scratch.sum[row.first + i] = static_cast<float>(2 * ones - x.row_inside[row.y] * x.column_inside[row.x]);
       }
     }
   }
