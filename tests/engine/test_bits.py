@@ -17,9 +17,11 @@ from netsuke.artifact.graph import (
     AveragePool,
     Binarize,
     Identity,
+    InputTransform,
     MaxPool,
     Output,
     PadChannels,
+    Quantize,
     Store,
     TwoSlope,
 )
@@ -105,6 +107,18 @@ def test_float_linear(isa: str, graph: Graph, style: str) -> None:
 
 
 @settings(max_examples=75)
+@given(graph=graphs.int8_convolutions(), style=STYLES, threads=st.integers(1, 3))
+def test_int8_convolution(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style), threads)
+
+
+@settings(max_examples=40)
+@given(graph=graphs.int8_convolutions(channels=200, size=4, whole_map=True), style=STYLES)
+def test_int8_linear(isa: str, graph: Graph, style: str) -> None:
+    check(graph, isa, some_images(graph, style, batch=2))
+
+
+@settings(max_examples=75)
 @given(graph=graphs.pools(), style=STYLES, threads=st.integers(1, 3))
 def test_pools(isa: str, graph: Graph, style: str, threads: int) -> None:
     check(graph, isa, some_images(graph, style), threads)
@@ -130,14 +144,72 @@ def test_binary_convolution_of_every_number_of_outputs(isa: str) -> None:
         check(graph, isa, some_images(graph))
 
 
+# Windows of a map of 2 rows are gathered (its halo would be the larger part), those of 7 rows are read where they lie.
+@pytest.mark.parametrize("height", [2, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("depth", [3, 16, 64])
-def test_binary_convolution_of_every_width(isa: str, depth: int, stride: int) -> None:
+def test_binary_convolution_of_every_width(isa: str, depth: int, stride: int, height: int) -> None:
     rng = np.random.default_rng(2)
     for width in range(1, 42):
         node = graphs.binary_conv2d(rng, depth, 6, (3, 3), stride=(stride, stride), **SAME)
-        graph = graphs.bits_graph((depth, 2, width), node)
+        graph = graphs.bits_graph((depth, height, width), node)
         check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_convolutions_of_many_chunks(isa: str, threads: int) -> None:
+    """Chunks that end within rows, for each family, with a halo of its own."""
+    rng, shape = np.random.default_rng(8), (5, 61, 43)
+    for kernel, stride, padding in (((3, 3), (1, 1), (1, 1, 1, 1)), ((5, 4), (2, 1), (2, 0, 1, 3))):
+        window: dict[str, Any] = {"stride": stride, "padding": padding}
+        for graph in (
+            graphs.bits_graph(shape, graphs.binary_conv2d(rng, 5, 70, kernel, **window)),
+            graphs.float_graph(shape, graphs.conv2d(rng, 5, 70, kernel, **window)),
+            graphs.uint8_graph(shape, graphs.int8_conv2d(rng, 5, 70, kernel, **window)),
+        ):
+            check(graph, isa, some_images(graph), threads)
+
+
+def test_two_readers_of_one_halo(isa: str) -> None:
+    """A value's halo serves the larger of its readers; int8 readers with different zeros cannot share one."""
+    rng, shape = np.random.default_rng(9), (6, 12, 13)
+    quantize = Quantize(20.0, 100, 1)
+    for zeros in ((100, 100), (100, 7)):
+        nodes: list[Any] = [Identity("codes", [0], [quantize, Store(2)])]
+        for number, (zero, size) in enumerate(zip(zeros, (3, 5), strict=True)):
+            pad = size // 2
+            node = graphs.int8_conv2d(rng, 6, 4, (size, size), padding=(pad, pad, pad, pad), inputs=[1])
+            node.zero, node.epilogue = zero, [Store(3 + number)]
+            nodes.append(node)
+        graph = Graph("readers", shape, nodes, [Output(3, 4), Output(4, 4)])
+        check(graph, isa, some_images(graph, batch=2))
+
+
+def test_int8_convolution_of_every_depth_and_number_of_outputs(isa: str) -> None:
+    rng = np.random.default_rng(10)
+    for number in range(1, 70):
+        for depth, outputs in ((number, 5), (6, number)):
+            for kernel, window in (((1, 1), {}), ((3, 3), SAME)):
+                node = graphs.int8_conv2d(rng, depth, outputs, kernel, **window)
+                graph = graphs.uint8_graph((depth, 5, 6), node)
+                check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("height", [2, 7])
+def test_int8_convolution_of_every_width(isa: str, height: int) -> None:
+    rng = np.random.default_rng(11)
+    for width in range(1, 42):
+        graph = graphs.uint8_graph((3, height, width), graphs.int8_conv2d(rng, 3, 6, (3, 3), **SAME))
+        check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("groups", [2, 3, 16])
+def test_int8_convolution_of_groups(isa: str, groups: int) -> None:
+    rng = np.random.default_rng(12)
+    for depth in (1, 2, 5):
+        for outputs in (1, 17):
+            node = graphs.int8_conv2d(rng, groups * depth, groups * outputs, (2, 3), groups=groups, **SAME)
+            check(graph := graphs.uint8_graph((groups * depth, 6, 7), node), isa, some_images(graph))
 
 
 @pytest.mark.parametrize("groups", [2, 3, 16, 33])
@@ -236,6 +308,41 @@ def threshold_graph(steps: list[Any], threshold: float, flip: bool) -> Graph:
     node = graphs.binary_conv2d(np.random.default_rng(0), 1, 1, (1, 1), inputs=[value + 1])
     node.epilogue = [Store(value + 2)]
     return Graph("threshold", (1, 1, 5), [*nodes, node], [Output(value + 2, 4)])
+
+
+def test_the_largest_int8_sums(isa: str) -> None:
+    """65,536 products of 255 and 127: just below 2^31, where 16-bit and saturating steps would show."""
+    for sign in (1, -1):
+        node = graphs.int8_conv2d(np.random.default_rng(0), 16384, 3, (2, 2))
+        node.weight[:], node.zero = 127 * sign, 0
+        graph = graphs.uint8_graph((16384, 2, 2), node, Quantize(1.0, 0, 1))
+        images = np.full((1, *graph.input_shape), 255, np.float32)
+        check(graph, isa, images)
+
+
+def test_ties_round_to_even_and_ends_are_clipped(isa: str) -> None:
+    """Quantize at and beside every half, below 0 and above 255, infinities included."""
+    halves = np.arange(-3, 260, dtype=np.float32) + np.float32(0.5)
+    numbers = np.concatenate([halves, np.nextafter(halves, np.float32(-1e9)), np.float32([0, -0.0, 3e38, -3e38])])
+    node = graphs.int8_conv2d(np.random.default_rng(0), 1, 2, (1, 1))
+    for step in (Quantize(1.0, 0, 1), Quantize(-1.0, 200, 1), Quantize(3e38, 128, 1)):
+        graph = graphs.uint8_graph((1, 1, len(numbers)), node, step)
+        check(graph, isa, numbers.reshape(1, 1, 1, -1))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_an_input_that_is_only_quantized(isa: str, channels: int) -> None:
+    """Images become codes at once then, without the float map: the same bits, from float32 and from uint8."""
+    rng = np.random.default_rng(channels)
+    graph = graphs.uint8_graph((channels, 9, 70), graphs.int8_conv2d(rng, channels, 7, (3, 3), **SAME))
+    scale, shift = graphs.floats(rng, "normal", channels), graphs.floats(rng, "normal", channels)
+    graph.transform = InputTransform(scale, shift, "BGR" if channels == 3 else "RGB")
+    check(graph, isa, some_images(graph, batch=2))
+    check(graph, isa, rng.integers(0, 256, (2, *graph.input_shape), dtype=np.uint8))
+    images = some_images(graph)
+    images[0, -1, -1, -1] = np.inf
+    with pytest.raises(netsuke.Error, match="not finite"):
+        netsuke.load(encode(graph), isa=isa)(images)
 
 
 def test_subnormal_numbers_are_kept(isa: str) -> None:

@@ -1,6 +1,6 @@
-// AVX-512 with VPOPCNTDQ and VNNI, and 8-bit convolutions on AMX tiles: 16 windows of 64 bytes times 64 bytes of 16
-// channels an instruction. Bits stay with the popcount: as bytes they are eight times the memory, and the tile unit is
-// not eight times as fast.
+// The kernels of avx512vpopcnt, but 8-bit convolutions on AMX tiles: 16 windows of 64 bytes times 64 bytes of 16 channels
+// an instruction. Bits stay with the popcount: as bytes they are eight times the memory, and the tile unit is not eight
+// times as fast.
 #include <immintrin.h>
 
 #include "kernels/kernels.h"
@@ -8,8 +8,6 @@
 #define NETSUKE_TILES
 
 namespace {
-
-constexpr const char* kIsa = "amx";
 
 #include "base/isa/avx512_vpopcnt.inl"
 #ifdef NETSUKE_EMULATE_TILES
@@ -20,6 +18,16 @@ constexpr const char* kIsa = "amx";
 
 }  // namespace
 
-#include "kernels/all.inl"
+#include "kernels/conv/walk.inl"
+#include "kernels/epilogue/epilogue.inl"
+#include "kernels/conv/tile.inl"
+#include "kernels/int8_conv/int8_conv.inl"
 
-const netsuke::Kernels& netsuke::amx_kernels() { return kKernels; }
+const netsuke::Kernels& netsuke::amx_kernels() {
+  static const Kernels kernels = [] {
+    Kernels k = avx512vpopcnt_kernels();
+    k.isa = "amx", k.tiles = kHasTiles, k.int8_conv = int8_conv, k.int8_loop = int8_loop;
+    return k;
+  }();
+  return kernels;
+}
