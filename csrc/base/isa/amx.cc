@@ -10,6 +10,14 @@
 namespace {
 
 #include "base/isa/avx512_vpopcnt.inl"
+
+// Tiles: 8 registers of up to 16 rows of 64 bytes. Their shapes are set for the whole thread, in this form.
+struct TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
 #ifdef NETSUKE_EMULATE_TILES
 #include "base/isa/tiles_emulated.inl"
 #else

@@ -1,10 +1,4 @@
-// Tiles: 8 registers of up to 16 rows of 64 bytes, whose shapes are set for the whole thread.
-
-struct TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
+// The tile unit of AMX.
 
 inline void tiles_begin(const TileShapes& shapes) { asm volatile("ldtilecfg %0" ::"m"(shapes)); }
 inline void tiles_end() { asm volatile("tilerelease" ::); }

@@ -1,11 +1,5 @@
 // tiles.inl in plain C++, so that what is built on it can be tested on machines without tiles.
 
-struct TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
 thread_local TileShapes tile_shapes;
 thread_local uint8_t tile_data[8][16][64];
 
