@@ -19,6 +19,7 @@ import numpy as np
 import graphs
 from corruption import Parts, redigest, take_apart
 from netsuke import artifact
+from netsuke.artifact.graph import Conv2d, Graph, Identity, MaxPool, Output, PadChannels, Store
 
 ATTACKS: dict[str, tuple[str, Callable[[], bytes]]] = {}
 EDGES: dict[str, Callable[[], bytes]] = {}
@@ -1066,3 +1067,23 @@ def the_largest_border_table(parts: Parts) -> bytes:
     root["input"] = {"shape": [3, 40, 40]}
     _binary_nodes(root, 310, channels=1, kernel=[15, 15], padding=[14] * 4, depth=3)
     return with_text(replace(parts, floats=_ones(64), bits=bytes(85)), dump(root))
+
+
+@edge_file
+def long_windows_of_few_pixels(parts: Parts) -> bytes:
+    """Three windows of 16 MiB each, gathered, in a network whose values ask for 512 MiB with what surrounds them."""
+
+    def read(name: str, value: int, out: int, depth: int, kernel: int, **fields: Any) -> Conv2d:
+        weight, bias = np.ones((1, kernel, kernel, depth), np.float32), np.ones(1, np.float32)
+        return Conv2d(name, [value], [Store(out)], weight=weight, bias=bias, **fields)
+
+    wide: dict[str, Any] = {"padding": (200, 200, 200, 200), "stride": (255, 255)}
+    nodes = [
+        MaxPool("pool", [0], [Store(1)], kernel=(255, 255), stride=(255, 255)),
+        MaxPool("pool again", [1], [Store(2)], kernel=(4, 4), stride=(4, 4)),
+        PadChannels("widen", [2], [Store(3)], before=0, after=48),
+        read("long", 3, 4, 64, 255, padding=(254, 255, 0, 255), stride=(1, 100)),
+        Identity("copy", [0], [Store(5), Store(6)]),
+        *(read(f"of {value}", value, 7 + k, 16, 1, **wide) for k, value in enumerate((0, 5, 6))),
+    ]
+    return artifact.encode(Graph("long", (16, 1024, 1024), nodes, [Output(9, 4)]))

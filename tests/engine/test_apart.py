@@ -21,6 +21,7 @@ import corruption
 import graphs
 from netsuke import engine
 from netsuke.artifact import Error, Graph, Reference, decode, encode
+from netsuke.artifact.graph import Quantize
 
 # (emulator, program's folder, instruction sets it must offer and those it must refuse)
 MACHINES: dict[str, tuple[list[str], str, list[str], list[str]]] = {
@@ -101,6 +102,21 @@ def test_equals_the_reference(name: str, tmp_path: Path) -> None:
 
     answers = _run(command, [f"{tmp_path / '0.netsuke'} {tmp_path / '0.f32'} {isa} 1" for isa in refused])
     assert [answer.partition(" ")[0] for answer in answers] == ["error:"] * len(refused)
+
+
+@pytest.mark.parametrize("name", ["emulated tiles", "sanitized"])
+def test_one_pixel_and_many_channels(name: str, tmp_path: Path) -> None:
+    """A tile computes 16 windows even where the result is one pixel: all of them need room."""
+    command, (_, _, offered, _) = _program(name), MACHINES[name]
+    rng = np.random.default_rng(0)
+    node = graphs.int8_conv2d(rng, 64, 200, (1, 1), zero=77)
+    graph = graphs.uint8_graph((64, 1, 1), node, Quantize(40.0, 77, 1))
+    images = graphs.images(rng, "normal", 1, graph.input_shape)
+    file, image_file = tmp_path / "one.netsuke", tmp_path / "one.f32"
+    file.write_bytes(encode(graph))
+    image_file.write_bytes(images.tobytes())
+    lines = [f"{file} {image_file} {isa} {threads}" for isa in offered for threads in (1, 2)]
+    assert _run(command, lines) == [_digest(Reference(graph)(images))] * len(lines)
 
 
 def test_the_reader_is_clean_on_damaged_files(tmp_path: Path) -> None:
