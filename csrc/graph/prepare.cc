@@ -26,12 +26,12 @@ void cut(Task& t, const Node& n, int64_t window_bytes, int64_t tile_floats, int 
   int chunks = static_cast<int>((pixels + most - 1) / most);
   int splits = 1;
   if (chunks < wanted) splits = std::min(blocks, (wanted + chunks - 1) / chunks);
-  if (chunks * splits < wanted) chunks = std::min((pixels + kTilePixels - 1) / kTilePixels, wanted);
+  if (chunks * splits < wanted && most > 1) chunks = std::min((pixels + kTilePixels - 1) / kTilePixels, wanted);
   int chunk = (pixels + chunks - 1) / chunks;
   if (chunk > 1 && most > 1) chunk = static_cast<int>(round_up(chunk, kTilePixels));
   t.units = {pixels, chunk, splits, (pixels + chunk - 1) / chunk * splits};
-  // Register tiles are computed whole; a chunk of one pixel is only ever computed by a tile of one or two.
-  t.pixels_of_scratch = chunk + (chunk == 1 ? 3 : kChunkSlack);
+  // Register tiles are computed whole. Of the longest windows only one is computed at a time, in a tile of one or two.
+  t.pixels_of_scratch = chunk + (most == 1 ? 3 : kChunkSlack);
   t.window_bytes = window_bytes;
   t.tile_floats = tile_floats;
 }
