@@ -19,6 +19,17 @@ struct Candidate {
 };
 
 #if defined(__x86_64__)
+// The kernels of avx512vpopcnt, with 8-bit convolutions that can use tiles.
+const Kernels& tiled_kernels() {
+  static const Kernels kernels = [] {
+    Kernels k = avx512vpopcnt_kernels();
+    const Kernels& tiled = amx_kernels();
+    k.isa = tiled.isa, k.tiles = tiled.tiles, k.int8_conv = tiled.int8_conv;
+    return k;
+  }();
+  return kernels;
+}
+
 // Tiles need the processor, the system, and a permission for the whole process.
 bool runs_tiles() {
   if (!__builtin_cpu_supports("avx512vpopcntdq") || !__builtin_cpu_supports("avx512vnni")) return false;
@@ -45,7 +56,7 @@ const Candidate kCandidates[] = {
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
      }},
     // Not what a machine runs by itself until it has been timed on one: it must be asked for.
-    {amx_kernels, runs_tiles},
+    {tiled_kernels, runs_tiles},
     {avx512vpopcnt_kernels,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -1,4 +1,4 @@
-// The kernels of avx512vpopcnt, but 8-bit convolutions on AMX tiles: 16 windows of 64 bytes times 64 bytes of 16 channels
+// 8-bit convolutions on AMX tiles: 16 windows of 64 bytes times 64 bytes of 16 channels
 // an instruction. Bits stay with the popcount: as bytes they are eight times the memory, and the tile unit is not eight
 // times as fast.
 #include <immintrin.h>
@@ -31,11 +31,11 @@ struct TileShapes {
 #include "kernels/conv/tile.inl"
 #include "kernels/int8_conv/int8_conv.inl"
 
-const netsuke::Kernels& netsuke::amx_kernels() {
-  static const Kernels kernels = [] {
-    Kernels k = avx512vpopcnt_kernels();
-    k.isa = "amx", k.tiles = kHasTiles, k.int8_conv = int8_conv, k.int8_loop = int8_loop;
-    return k;
-  }();
-  return kernels;
+// The rest of the table is that of avx512vpopcnt: base/cpu.cc puts the two together, for what runs before the processor is
+// known must not be compiled with these flags.
+namespace {
+constexpr netsuke::Kernels kKernels = {"amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, int8_conv,
+                                       nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, int8_loop};
 }
+
+const netsuke::Kernels& netsuke::amx_kernels() { return kKernels; }
