@@ -1,6 +1,7 @@
 """Losses and loops that train or retrain a network."""
 
 from netsuke.train.loop import Recipe, accuracy, fit
-from netsuke.train.losses import distillation
+from netsuke.train.losses import Objective, distillation
+from netsuke.train.teachers import Teachers, TeacherSource
 
-__all__ = ["Recipe", "accuracy", "distillation", "fit"]
+__all__ = ["Objective", "Recipe", "TeacherSource", "Teachers", "accuracy", "distillation", "fit"]
