@@ -6,6 +6,7 @@ from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.progressive import progressive
 from netsuke.nn.ste import sign_ede, sign_piecewise_quadratic
+from netsuke.nn.two_step import FloatWeight, binarize_weights, keep_weights_float
 
 __all__ = [
     "ActivationBinarizer",
@@ -14,9 +15,12 @@ __all__ = [
     "AdaBinWeight",
     "BinaryConv2d",
     "BinaryLinear",
+    "FloatWeight",
     "Maxout",
     "WeightBinarizer",
     "WeightSet",
+    "binarize_weights",
+    "keep_weights_float",
     "progressive",
     "sign_ede",
     "sign_piecewise_quadratic",
