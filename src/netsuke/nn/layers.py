@@ -38,8 +38,12 @@ class BinaryConv2d(nn.Conv2d):
         self.binary_w = binary_w if binary_w is not None else AdaBinWeight()
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.convolve(self.binary_a(input))
+
+    def convolve(self, activation: Tensor) -> Tensor:
+        """The convolution of an input that is binarized already."""
         weight = _weight(self.binary_w(self.weight), self.weight.shape)
-        return self._conv_forward(self.binary_a(input), weight, self.bias)
+        return self._conv_forward(activation, weight, self.bias)
 
     @classmethod
     def from_float(cls, conv: nn.Conv2d, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryConv2d:

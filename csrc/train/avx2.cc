@@ -1,0 +1,11 @@
+#include "train/unit.h"
+
+using namespace netsuke::train;
+
+namespace {
+constexpr const char* kIsa = "avx2";
+}
+
+#include "train/unit.inl"
+
+const netsuke::train::Kernels& netsuke::train::avx2_kernels() { return kKernels; }

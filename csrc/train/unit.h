@@ -1,0 +1,66 @@
+// Training kernels: what stands between two convolutions of a binary network, in one pass forward and two backward.
+//
+//   v = batch_norm(z) + r        y = v >= 0 ? positive * v : negative * v        a = alpha * sign((y - beta) / alpha) + gamma
+//
+// z, r, y, a and their gradients are maps of `pixels` x `channels` numbers, channels innermost (PyTorch's channels_last),
+// all float32 or all bfloat16. Sums are taken over fixed runs of pixels and added up in one order, so the result does
+// not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+namespace netsuke::train {
+
+struct Unit {
+  int64_t pixels, channels;
+  bool half;                    // bfloat16 maps
+  const void *z, *r;            // r may be null
+  // Batch norm. With `batch` the statistics are the batch's, written to mean and rstd, and the running ones, where there
+  // are any, move towards them by `momentum`; without, mean and rstd are given.
+  bool batch;
+  const float *weight, *bias;   // both null: 1 and 0
+  float *mean, *rstd, *running_mean, *running_var;
+  double epsilon, momentum;
+  const float *positive, *negative;  // both null: y = v
+  // The binarizer behind it; alpha is null where there is none. gamma = beta, or alpha * beta if `published`.
+  const float *alpha, *beta;
+  bool published;
+};
+
+struct Forward {
+  void *y, *a;                  // either may be null
+};
+
+struct Backward {
+  const void *grad_y, *grad_a;  // either may be null
+  void *grad_v, *grad_z;        // grad_v is also the gradient of r
+  float *grad_weight, *grad_bias, *grad_positive, *grad_negative, *grad_alpha, *grad_beta;  // null where there is none
+};
+
+// What an instruction set supplies: a stretch of pixels [begin, end), and sums of `kSums` rows of `channels` floats.
+constexpr int64_t kRun = 1024;  // pixels of a run
+enum Sum { kSumV, kSumVZ, kSumPositive, kSumNegative, kSumAlpha, kSumBeta, kSums };
+
+struct Affine {
+  const float *scale, *shift;   // v = z * scale + shift + r
+};
+
+struct Kernels {
+  const char* isa;
+  // Of z - pivot and of its square, two rows: a pivot within the data keeps the variance from cancelling.
+  void (*moments)(const Unit&, const float* pivot, int64_t begin, int64_t end, float* sums);
+  void (*forward)(const Unit&, const Affine&, const Forward&, int64_t begin, int64_t end);
+  void (*backward)(const Unit&, const Affine&, const Backward&, int64_t begin, int64_t end, float* sums);
+  // grad_z = grad_v * a + z * b + c
+  void (*backward_norm)(const Unit&, const Backward&, const float* a, const float* b, const float* c, int64_t begin,
+                        int64_t end);
+};
+
+const Kernels& baseline_kernels();
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+
+void forward(const Unit&, const Forward&, int threads);
+void backward(const Unit&, const Backward&, int threads);
+
+}  // namespace netsuke::train

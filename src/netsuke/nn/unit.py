@@ -1,0 +1,118 @@
+"""What stands between two convolutions of a binary network, in one pass forward and two backward on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from netsuke.nn.adabin import AdaBinActivation
+from netsuke.nn.maxout import Maxout
+
+try:
+    from netsuke.nn import _kernels
+except ImportError:  # an install without the compiled module trains through PyTorch's own operators
+    _kernels = None
+
+_FAST = (torch.float32, torch.bfloat16)
+
+
+class Unit(NamedTuple):
+    """norm -> + residual -> nonlinearity -> binarizer. The last two may be missing."""
+
+    norm: nn.BatchNorm2d
+    nonlinearity: Maxout | None
+    binarizer: AdaBinActivation | None
+
+
+def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None]:
+    """y = nonlinearity(norm(x) + residual) and its binarized form (None without a binarizer).
+
+    x, residual, y: (N, C, H, W). Float32 and bfloat16 maps on a CPU, in channels_last, go through the compiled kernels,
+    which keep x and the residual alone for the backward; others through the modules themselves. Both compute the same,
+    up to rounding: where the modules round every step to bfloat16, the kernels round once.
+    """
+    if not _fast(x, residual, parts):
+        y = parts.norm(x)
+        y = y if residual is None else y + residual
+        y = y if parts.nonlinearity is None else parts.nonlinearity(y)
+        return y, None if parts.binarizer is None else parts.binarizer(y)
+    norm, shape, binary = parts.norm, parts.nonlinearity, parts.binarizer
+    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    y, a = _Unit.apply(
+        x, residual, norm.weight, norm.bias,
+        shape and shape.pos_scale, shape and shape.neg_scale, binary and binary.alpha_a, binary and binary.beta_a,
+        norm, binary is not None and binary.center == "published",
+    )  # fmt: skip
+    return y, a if binary is not None else None
+
+
+def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
+    norm = parts.norm
+    statistics = norm.training or norm.running_mean is not None
+    return (
+        _kernels is not None
+        and x.device.type == "cpu"
+        and x.dtype in _FAST
+        and x.dim() == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and x.numel() > x.shape[1]
+        and (residual is None or (residual.dtype == x.dtype and residual.shape == x.shape))
+        and statistics
+        and norm.momentum is not None
+        and all(p.dtype == torch.float32 for p in norm.parameters())
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None,
+        positive: Tensor | None, negative: Tensor | None, alpha: Tensor | None, beta: Tensor | None,
+        norm: nn.BatchNorm2d, published: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        if residual is not None:
+            residual = residual.contiguous(memory_format=torch.channels_last)
+        channels, batch = x.shape[1], norm.training or norm.running_mean is None
+        running = norm.running_mean if norm.training else None
+        if batch:
+            mean, rstd = x.new_empty(2, channels, dtype=torch.float32).unbind()
+        else:
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, rstd = norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt()
+        facts = {
+            "pixels": x.numel() // channels, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,
+            "published": published, "z": x.data_ptr(), "r": _address(residual), "weight": _address(weight),
+            "bias": _address(bias), "mean": mean.data_ptr(), "rstd": rstd.data_ptr(),
+            "running_mean": _address(running), "running_var": _address(norm.running_var) if running is not None else 0,
+            "epsilon": norm.eps, "momentum": norm.momentum or 0.0, "positive": _address(positive),
+            "negative": _address(negative), "alpha": _address(alpha), "beta": _address(beta),
+        }  # fmt: skip
+        y = torch.empty_like(x)
+        a = torch.empty_like(x) if alpha is not None else x.new_empty(0)
+        _kernels.unit_forward(facts, y.data_ptr(), a.data_ptr() if alpha is not None else 0, torch.get_num_threads())
+        ctx.save_for_backward(x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
+        ctx.facts = facts
+        ctx.set_materialize_grads(False)
+        return y, a
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        x, residual, _mean, _rstd, *parameters = ctx.saved_tensors
+        grad_y, grad_a = (
+            None if g is None else g.to(x.dtype).contiguous(memory_format=torch.channels_last) for g in grads
+        )
+        grad_v, grad_x = torch.empty_like(x), torch.empty_like(x)
+        own = [None if p is None else torch.empty_like(p) for p in parameters]
+        _kernels.unit_backward(
+            ctx.facts, _address(grad_y), _address(grad_a), grad_v.data_ptr(), grad_x.data_ptr(),
+            *map(_address, own), torch.get_num_threads(),
+        )  # fmt: skip
+        return grad_x, None if residual is None else grad_v, *own, None, None
