@@ -103,22 +103,28 @@ class Teachers:
         return [min(turn, assistants - 1), assistants]
 
     def __call__(self, images: Tensor, progress: float) -> list[Tensor]:
-        """images: float32 (N, C, H, W), normalised, on the teachers' device. Float32 logits (N, classes) of each."""
-        chosen = [self.networks[i] for i in self.active(progress)]
-        logits: dict[int, Tensor] = {}
+        """images: (N, C, H, W), normalised, on the teachers' device. Float32 logits (N, classes) of each."""
+        active = self.active(progress)
+        made = {id(self.networks[i]): self.logits(i, images) for i in _distinct(active, self.networks)}
+        return [made[id(self.networks[i])] for i in active]
+
+    def logits(self, index: int, images: Tensor) -> Tensor:
+        """What one teacher says, active or not; images and result as for __call__."""
         low = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            x = images.contiguous(memory_format=torch.channels_last)
-            for network in chosen:
-                if id(network) not in logits:
-                    logits[id(network)] = network(x).float()
+            logits = self.networks[index](images.float().contiguous(memory_format=torch.channels_last)).float()
         # A tensor made in inference mode cannot take part in the student's backward; its copy can.
-        return [logits[id(network)].clone() for network in chosen]
+        return logits.clone()
+
+
+def _distinct(indices: Sequence[int], networks: Sequence[nn.Module]) -> list[int]:
+    """The indices without those of a network that is there already."""
+    return list({id(networks[i]): i for i in indices}.values())
 
 
 def _frozen(network: nn.Module) -> nn.Module:
     """A copy that only infers, its batch norms folded where torch.fx can trace it."""
-    still = copy.deepcopy(unwrapped(network)).eval()
+    still = copy.deepcopy(unwrapped(network)).float().eval()
     with contextlib.suppress(Exception):  # tracing runs the user's forward on stand-ins, which may fail in any way
         still = fuse(still).eval()
     still.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
