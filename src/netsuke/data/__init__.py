@@ -1,9 +1,23 @@
 """Readers of data sets and the preprocessing of images. Imports nothing of ours but `artifact.contract`."""
 
+from netsuke.data.crop import RandomResizedCrop
 from netsuke.data.dataset import ArrayDataset, Dataset
 from netsuke.data.imagefolder import ImageFolder
 from netsuke.data.normalise import normalise
 from netsuke.data.preprocess import Preprocess
 from netsuke.data.spec import Sizing, kinds, open_dataset
+from netsuke.data.subset import holdout, subset
 
-__all__ = ["ArrayDataset", "Dataset", "ImageFolder", "Preprocess", "Sizing", "kinds", "normalise", "open_dataset"]
+__all__ = [
+    "ArrayDataset",
+    "Dataset",
+    "ImageFolder",
+    "Preprocess",
+    "RandomResizedCrop",
+    "Sizing",
+    "holdout",
+    "kinds",
+    "normalise",
+    "open_dataset",
+    "subset",
+]

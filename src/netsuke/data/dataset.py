@@ -9,16 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from netsuke.artifact.contract import Error
+from netsuke.data.crop import RandomResizedCrop
 
 
 class Dataset(ABC):
     """Labelled 8-bit images of one size.
 
-    name: the kind and the split, as in "cifar10 test". classes: their names; label i is classes[i].
+    name: the kind and the split, as in "cifar10 test". classes: their names; label i is classes[i]. labels: of all
+    images, int64 (len,), known without reading one. decodes: whether reading decodes image files, so that it takes
+    long, and a crop; else the images lie in memory.
     """
 
     name: str
     classes: tuple[str, ...]
+    labels: np.ndarray
+    decodes: bool
 
     @property
     def num_classes(self) -> int:
@@ -28,8 +33,14 @@ class Dataset(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels at these indices: uint8 (N, C, H, W), channels in RGB order, and int64 (N,)."""
+    def read(
+        self, indices: np.ndarray, crop: RandomResizedCrop | None = None, seeds: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels at these indices: uint8 (N, C, H, W), channels in RGB order, and int64 (N,).
+
+        crop: cut image i by the random numbers of seeds[i], instead of the set's own resizing; seeds: integers (N,),
+        0 or more. Raises Error if the set's images lie in memory and a crop is given.
+        """
 
     def batches(self, size: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Images uint8 (n, C, H, W) and labels int64 (n,), n at most `size`, in order.
@@ -53,6 +64,7 @@ class ArrayDataset(Dataset):
     classes: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
+    decodes = False
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
@@ -65,5 +77,9 @@ class ArrayDataset(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, indices: np.ndarray, crop: RandomResizedCrop | None = None, seeds: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if crop is not None:
+            raise Error(f"the images of {self.name} are not cut from larger ones: a random resized crop is for files")
         return self.images[indices], self.labels[indices]

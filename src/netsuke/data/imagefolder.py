@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from netsuke.artifact.contract import Error, first_line
+from netsuke.artifact.contract import Error
 from netsuke.data import files
+from netsuke.data.crop import RandomResizedCrop
 from netsuke.data.dataset import Dataset
-
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+from netsuke.data.decode import SUFFIXES, Decoder
 
 
 class ImageFolder(Dataset):
@@ -26,6 +23,8 @@ class ImageFolder(Dataset):
     or too small for the crop, and for images of different sizes where nothing makes them equal.
     """
 
+    decodes = True
+
     def __init__(
         self, path: str, resize: int = 0, crop: int = 0, interpolation: str = "bilinear", channels: int = 3
     ) -> None:
@@ -36,59 +35,21 @@ class ImageFolder(Dataset):
         self.name = "imagefolder"
         self.classes = tuple(entry.name for entry in folders)
         self.paths: list[Path] = []
-        self.labels: list[int] = []
+        labels: list[int] = []
         for label, entry in enumerate(folders):
             found = sorted(image for image in entry.rglob("*") if image.suffix.lower() in SUFFIXES and image.is_file())
             if not found:
                 raise Error(f"imagefolder: {entry} holds no images (looked for {', '.join(SUFFIXES)})")
             self.paths += found
-            self.labels += [label] * len(found)
-        self.resize, self.crop, self.channels = resize, crop, channels
-        self.filter = FILTERS[interpolation]
+            labels += [label] * len(found)
+        self.labels = np.array(labels, np.int64)
+        self.decode = Decoder(resize, crop, interpolation, channels)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images = [self._image(self.paths[i]) for i in indices]
-        for image, index in zip(images, indices, strict=True):
-            if image.shape != images[0].shape:
-                raise Error(
-                    f"{self.paths[index]} is {_size(image)}, others are {_size(images[0])}; the file crops nothing\n"
-                    "export it with preprocess=Preprocess(..., resize=, crop=)"
-                )
-        return np.stack(images), np.array([self.labels[i] for i in indices], np.int64)
-
-    def _image(self, path: Path) -> np.ndarray:
-        """uint8 (C, H, W), resized and cropped."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; what it cannot read raises
-                with Image.open(path) as opened:
-                    image = opened.convert("RGB" if self.channels == 3 else "L")
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise Error(
-                f"{path} is not an image that can be read: take it out or mend it\n({first_line(error)})"
-            ) from None
-        if self.resize:
-            image = self._resized(image)
-        if self.crop:
-            image = self._cropped(image, path)
-        pixels = np.asarray(image)
-        return pixels[None] if self.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-    def _resized(self, image: Image.Image) -> Image.Image:
-        shorter = min(image.size)
-        size = [self.resize if side == shorter else int(self.resize * side / shorter) for side in image.size]
-        return image.resize((size[0], size[1]), self.filter)
-
-    def _cropped(self, image: Image.Image, path: Path) -> Image.Image:
-        width, height = image.size
-        if min(width, height) < self.crop:
-            raise Error(f"{path} is {width}x{height}, smaller than the crop of {self.crop}\nexport with a resize")
-        left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
-        return image.crop((left, top, left + self.crop, top + self.crop))
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[2]}x{image.shape[1]}"
+    def read(
+        self, indices: np.ndarray, crop: RandomResizedCrop | None = None, seeds: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        paths = [self.paths[i] for i in indices]
+        return self.decode.batch(((path, str(path)) for path in paths), crop, seeds), self.labels[indices]
