@@ -15,6 +15,7 @@ from netsuke.cli.evaluate import evaluate
 from netsuke.cli.export import export
 from netsuke.cli.info import info
 from netsuke.cli.models import models
+from netsuke.cli.train import train
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("models")(models)
+app.command("train")(train)
 app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("bench")(bench)

@@ -71,12 +71,12 @@ def run(out: Path, width: int, epochs: int, bar: Callable[[str], Callable[[float
     from netsuke.methods import binarize
 
     torch.manual_seed(SEED)
-    images, labels = _tensors(open_dataset("digits", "train"))
+    data = open_dataset("digits", "train")
+    images, _ = _tensors(data)
     network = make_network(width)
-    train.fit(network, images, labels, train.Recipe(epochs, seed=SEED), progress=bar("training the float network"))
+    _train(network, data, epochs, None, bar("training the float network"))
     student = binarize(copy.deepcopy(network), method="adabin", calibration=images[:256])
-    recipe = train.Recipe(2 * epochs, seed=SEED)
-    train.fit(student, images, labels, recipe, teacher=network, progress=bar("training the binary network"))
+    _train(student, data, 2 * epochs, network, bar("training the binary network"))
     export(student, images[:2], out, preprocess=PREPROCESS, model="demo")
     engine = load(out, threads=1)
 
@@ -102,6 +102,27 @@ def run(out: Path, width: int, epochs: int, bar: Callable[[str], Callable[[float
         "rows": {name: {"top1": scores[name], "bytes": sizes[name], **timings[name]} for name in scores},
         "ratio": {name: timings[name]["median_ms"] / timings[ENGINE]["median_ms"] for name in (FLOAT, BINARY)},
     }
+
+
+def _train(
+    network: nn.Module, data: Dataset, epochs: int, teacher: nn.Module | None, progress: Callable[[float], None]
+) -> None:
+    """AdamW with a cosine schedule; with a teacher, its outputs alone are learned."""
+    from netsuke.train import Augment, Recipe, Teachers, fit
+
+    recipe = Recipe.from_table(
+        {
+            "model": {"name": "demo"},
+            "epochs": epochs,
+            "batch": 64,
+            "seed": SEED,
+            "optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-4},
+            "loss": {"kind": "labels" if teacher is None else "soft"},
+            "teacher": [] if teacher is None else [{"model": "demo"}],
+        }
+    )
+    teachers = None if teacher is None else Teachers([teacher])
+    fit(network, recipe, data, Augment(PREPROCESS), teachers=teachers, progress=lambda now: progress(now.share))
 
 
 def make_network(width: int) -> nn.Module:

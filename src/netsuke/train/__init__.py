@@ -1,7 +1,32 @@
-"""Losses and loops that train or retrain a network."""
+"""Recipes, losses and the loop that trains or retrains a network."""
 
-from netsuke.train.loop import Recipe, accuracy, fit
+from netsuke.train.augment import Augment
+from netsuke.train.loop import Progress, Saving, accuracy, fit
 from netsuke.train.losses import Objective, distillation
+from netsuke.train.machine import make_fabric
+from netsuke.train.randomness import generator, order
+from netsuke.train.recipe import Recipe
+from netsuke.train.recipe import read as read_recipe
+from netsuke.train.recipe import shipped as shipped_recipes
+from netsuke.train.run import make_augment, run
 from netsuke.train.teachers import Teachers, TeacherSource
 
-__all__ = ["Objective", "Recipe", "TeacherSource", "Teachers", "accuracy", "distillation", "fit"]
+__all__ = [
+    "Augment",
+    "Objective",
+    "Progress",
+    "Recipe",
+    "Saving",
+    "TeacherSource",
+    "Teachers",
+    "accuracy",
+    "distillation",
+    "fit",
+    "generator",
+    "make_augment",
+    "make_fabric",
+    "order",
+    "read_recipe",
+    "run",
+    "shipped_recipes",
+]

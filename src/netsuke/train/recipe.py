@@ -1,0 +1,242 @@
+"""Recipes: everything that a training run depends on but the data and the machine, as one TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from netsuke.artifact.contract import Error
+from netsuke.train.table import Count, NotNegative, Positive, Share, Table, Whole, to_toml
+
+SHIPPED = Path(__file__).with_name("recipes")
+
+
+@dataclass(frozen=True)
+class Model(Table):
+    """name: of the registry. arguments: keywords of `netsuke.create_model`; the number of classes is the data's.
+
+    weights: a checkpoint to start from; empty for random weights of the recipe's seed.
+    """
+
+    section: ClassVar[str] = "model"
+    name: str
+    weights: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group(Table):
+    """Parameters with settings of their own: those whose name matches one of `names` (shell patterns) and whose number
+    of dimensions is among `dimensions` (empty: any). The first group that takes a parameter has it.
+
+    learning_rate_scale: times the optimizer's learning rate.
+    """
+
+    section: ClassVar[str] = "optimizer.groups"
+    names: tuple[str, ...] = ("*",)
+    dimensions: tuple[Whole, ...] = ()
+    weight_decay: NotNegative = 0.0
+    learning_rate_scale: NotNegative = 1.0
+
+
+@dataclass(frozen=True)
+class Optimizer(Table):
+    """momentum, nesterov: of sgd. betas: of adam (decay as an L2 penalty) and adamw (decay apart)."""
+
+    section: ClassVar[str] = "optimizer"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: Positive = 0.1
+    momentum: Share = 0.9
+    nesterov: bool = False
+    betas: tuple[Share, ...] = (0.9, 0.999)
+    weight_decay: NotNegative = 0.0
+    groups: tuple[Group, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.betas) != 2 or max(self.betas) >= 1:
+            raise Error(f"optimizer.betas is {list(self.betas)}: give two numbers of 0 or more, below 1")
+        if self.nesterov and self.momentum == 0:
+            raise Error("optimizer.nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True)
+class Schedule(Table):
+    """The learning rate over a stage, as shares of it and factors of the optimizer's, so that any length is proper.
+
+    warmup: share in which it rises from warmup_start, linearly. After that it goes to `final`: along half a cosine,
+    linearly, or times `factor` at each of `milestones`; constant stays. every: when it moves.
+    """
+
+    section: ClassVar[str] = "schedule"
+    name: Literal["cosine", "linear", "multistep", "constant"] = "cosine"
+    every: Literal["step", "epoch"] = "step"
+    warmup: Share = 0.0
+    warmup_start: Share = 0.0
+    final: Share = 0.0
+    milestones: tuple[Share, ...] = ()
+    factor: Share = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.name == "multistep") != bool(self.milestones):
+            raise Error("schedule.milestones are for the schedule multistep, which needs them")
+
+
+@dataclass(frozen=True)
+class Augmentation(Table):
+    """Values of `netsuke.train.augment.Augment`. rand_augment: those of its RandAugment; empty for none."""
+
+    section: ClassVar[str] = "augment"
+    crop_padding: Whole = 0
+    flip: bool = False
+    lighting: NotNegative = 0.0
+    rand_augment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loss(Table):
+    """Values of `netsuke.train.losses.Objective` (kind to form) and of `netsuke.train.teachers.Teachers`."""
+
+    section: ClassVar[str] = "loss"
+    kind: Literal["labels", "soft", "diversified"] = "labels"
+    label_weight: Share = 0.0
+    label_smoothing: Share = 0.0
+    temperature: Positive = 1.0
+    form: Literal["intended", "published"] = "intended"
+    curriculum: Literal["all", "consecutive"] = "all"
+    teacher_precision: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Teacher(Table):
+    """A trained network whose outputs the student learns. As `Model`, with weights."""
+
+    section: ClassVar[str] = "teacher"
+    model: str
+    weights: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage(Table):
+    """A part of the run with optimizer and schedule of its own, which starts from the weights of the one before.
+
+    share: of the epochs. binary_weights: false leaves the weights of binary layers float (their activations are binary
+    all the same), as in the first of ReActNet's two steps (Liu et al. 2020). weight_decay: instead of the optimizer's.
+    """
+
+    section: ClassVar[str] = "stage"
+    share: Positive
+    weight_decay: NotNegative
+    binary_weights: bool = True
+
+
+@dataclass(frozen=True)
+class Recipe(Table):
+    """A training run.
+
+    epochs: passes over the training images. batch: images in a step, over all processes together. precision: of the
+    forward and backward pass; bfloat16 keeps float32 weights. clip_gradient: largest norm of all gradients, 0 for any.
+    validation: how many of the training images are held out and measured after each epoch. progressive: when the
+    estimators that sharpen over time are told how far training is (`netsuke.nn.progressive`). sync_batch_norm: batch
+    statistics over all processes, where the device can. about: what the recipe is, for people.
+    """
+
+    model: Model
+    epochs: Count
+    batch: Count = 128
+    seed: Whole = 0
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    clip_gradient: NotNegative = 0.0
+    validation: Whole = 0
+    progressive: Literal["epoch", "step", "never"] = "epoch"
+    sync_batch_norm: bool = False
+    about: str = ""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    augment: Augmentation = field(default_factory=Augmentation)
+    loss: Loss = field(default_factory=Loss)
+    teacher: tuple[Teacher, ...] = ()
+    stage: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.loss.kind == "labels") == bool(self.teacher):
+            what = "leaves the teachers out" if self.teacher else "needs a teacher"
+            raise Error(f"loss.kind {self.loss.kind!r} {what}: give [[teacher]] entries and a kind that uses them")
+        if len(self.stage) > self.epochs:
+            raise Error(f"{len(self.stage)} stages need at least as many epochs, not {self.epochs}")
+
+    def toml(self) -> str:
+        """The recipe as canonical TOML, which `read` takes."""
+        return to_toml(self)
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def read(recipe: str, changes: Iterable[str] = (), epochs: int | None = None) -> Recipe:
+    """The recipe that comes with the package under this name, or the TOML file at this path.
+
+    changes: "optimizer.learning_rate=0.05", each a key and a TOML value (quotes may be left out). epochs: instead of
+    the recipe's; schedules follow. Raises netsuke.Error for what cannot be found, read or used.
+    """
+    path = SHIPPED / f"{recipe}.toml" if recipe in shipped() else Path(recipe)
+    if not path.is_file():
+        close = difflib.get_close_matches(recipe, shipped(), n=3, cutoff=0.3) or shipped()
+        raise Error(f"no recipe is named {recipe!r}, and there is no such file. Close to it: {', '.join(close)}")
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Error(f"{path} is no TOML file: {error}") from None
+    for change in changes:
+        _change(table, change)
+    try:
+        made = Recipe.from_table(table)
+    except Error as error:
+        raise Error(f"{recipe}: {error}") from None
+    return made if epochs is None else replace(made, epochs=epochs)
+
+
+def _change(table: dict[str, Any], change: str) -> None:
+    """Put one KEY=VALUE into the table. A number in the key counts the tables of a list: teacher.0.weights."""
+    key, equals, text = change.partition("=")
+    *path, last = key.strip().split(".")
+    if not equals or not all((*path, last)):
+        raise Error(f"--set {change}: write KEY=VALUE, as in optimizer.learning_rate=0.05")
+    place: Any = table
+    for i, part in enumerate(path):
+        is_list = isinstance(place, list)
+        place = place[_index(place, part, change)] if is_list else place.setdefault(part, {})
+        if not isinstance(place, (dict, list)):
+            raise Error(f"--set {change}: {'.'.join(path[: i + 1])} is a value, not a table")
+    if isinstance(place, list):
+        place[_index(place, last, change)] = _parse(text, change)
+    else:
+        place[last] = _parse(text, change)
+
+
+def _index(place: list[Any], part: str, change: str) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise Error(f"--set {change}: {part} is no number below {len(place)}, which counts the entries of that list")
+    return int(part)
+
+
+def _parse(text: str, change: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    if list(parsed) == ["value"]:
+        return parsed["value"]
+    if re.fullmatch(r"[\w./~:@ -]+", text.strip()):  # a text whose quotes the shell has eaten
+        return text.strip()
+    raise Error(f'--set {change}: {text} is no TOML value, such as 0.05, true, "text" or [1, 2]')

@@ -1,0 +1,108 @@
+"""A whole training run from a recipe and a SPEC: what `netsuke train` does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from netsuke import atomic
+from netsuke.artifact.contract import Error
+from netsuke.data import Preprocess, holdout, open_dataset
+from netsuke.models import create_model, get_model, load_weights
+from netsuke.train.augment import Augment
+from netsuke.train.loop import Progress, Saving, fit
+from netsuke.train.machine import make_fabric
+from netsuke.train.randaugment import RandAugment
+from netsuke.train.recipe import Augmentation, Recipe, Teacher
+from netsuke.train.teachers import Teachers, TeacherSource
+
+
+def run(
+    recipe: Recipe,
+    spec: str,
+    out: Path,
+    saving: Saving | None = None,
+    device: str = "auto",
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Train by `recipe` on the training split of the data set `spec`, in the folder `out`, from where it stands there.
+
+    Writes recipe.toml (as it ran), checkpoint.pt, log.csv and, at the end, model.safetensors: the weights after the
+    last epoch. Returns `out` (that file), its `bytes`, and the last row of the log. The test split is not opened.
+
+    Raises netsuke.Error as `fit`, and where `out` holds a run of another recipe.
+    """
+    _claim(out, recipe)
+    entry = get_model(recipe.model.name)
+    preprocess = Preprocess(**entry.preprocess)
+    data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
+    validation = None
+    if recipe.validation:
+        data, validation = holdout(data, recipe.validation, recipe.seed)
+    arguments = {"num_classes": data.num_classes, **recipe.model.arguments}
+    model = create_model(recipe.model.name, seed=recipe.seed, **arguments)
+    if recipe.model.weights:
+        load_weights(model, recipe.model.weights)
+    fabric = make_fabric(device, recipe.precision)
+    row = fit(
+        model,
+        recipe,
+        data,
+        make_augment(recipe.augment, preprocess),
+        validation,
+        _teachers(recipe, data.num_classes, fabric.device) if recipe.teacher else None,
+        out,
+        saving,
+        fabric,
+        progress,
+    )
+    path = out / "model.safetensors"
+    if fabric.is_global_zero:
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        atomic.write(path, safetensors.torch.save(weights))
+    fabric.barrier()
+    return {"out": str(path), "bytes": path.stat().st_size, **row}
+
+
+def make_augment(values: Augmentation, preprocess: Preprocess) -> Augment:
+    """The augmentation that a recipe describes."""
+    rand_augment = RandAugment(**values.rand_augment) if values.rand_augment else None
+    return Augment(preprocess, values.crop_padding, values.flip, rand_augment, values.lighting, channels_last=True)
+
+
+def _teachers(recipe: Recipe, classes: int, device: Any) -> Teachers:
+    def source(i: int, teacher: Teacher) -> TeacherSource:
+        if not teacher.weights:
+            raise Error(
+                f"teacher.{i}.weights is empty: say where the weights of {teacher.model} are, "
+                f"as in --set teacher.{i}.weights=FILE"
+            )
+        return TeacherSource(teacher.model, teacher.weights, {"num_classes": classes, **teacher.arguments})
+
+    return Teachers.load(
+        [source(i, teacher) for i, teacher in enumerate(recipe.teacher)],
+        curriculum=recipe.loss.curriculum,
+        precision=recipe.loss.teacher_precision,
+        device=device,
+    )
+
+
+def _claim(out: Path, recipe: Recipe) -> None:
+    """Write OUT/recipe.toml, or check that it is this recipe's."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, text = out / "recipe.toml", recipe.toml()
+    with contextlib.suppress(FileNotFoundError):
+        before = path.read_text("utf-8")
+        if before != text:
+            there = next((line for line in before.splitlines() if line not in text.splitlines()), "")
+            here = next((line for line in text.splitlines() if line not in before.splitlines()), "")
+            raise Error(
+                f"{out} holds a run of another recipe (there: {there or 'nothing'}; now: {here or 'nothing'})\n"
+                "choose another --out, or give the same recipe, --set and --epochs to go on with that run"
+            )
+        return
+    atomic.write(path, text.encode())
