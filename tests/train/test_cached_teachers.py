@@ -56,8 +56,12 @@ class Counted:
         self.asked += len(inputs[0])
 
 
-def cached(counted: Counted, folder: Path, key: str = "crop 4, seed 0", seed: int = 0, **settings: Any) -> Any:
-    return CachedTeachers(counted.teachers, folder, dataset(seed), VIEWS, key, **settings)
+def cached(
+    counted: Counted, folder: Path, settings: str = "crop 4", data: int = 0, views: int = 0, dtype: str = "float32"
+) -> CachedTeachers:
+    """data, views: seeds."""
+    drawn = FixedViews(IMAGES, VIEWS, views)
+    return CachedTeachers(counted.teachers, folder, dataset(data), drawn, settings, dtype)
 
 
 # ------------------------------------------------------------------------------------------- fixed views
@@ -142,8 +146,9 @@ def test_weights_data_and_settings_have_their_own_files(tmp_path: Path) -> None:
         (Counted(network()), {}),
         (Counted(network(1)), {}),
         (Counted(network(), precision="bfloat16"), {}),
-        (Counted(network()), {"key": "crop 4, seed 1"}),
-        (Counted(network()), {"seed": 1}),
+        (Counted(network()), {"settings": "crop 2"}),
+        (Counted(network()), {"data": 1}),
+        (Counted(network()), {"views": 1}),
         (Counted(network()), {"dtype": "float16"}),
     ]
     for i, (counted, settings) in enumerate(variants):
@@ -224,5 +229,5 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch:
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Error, match="float32, float16"):
         cached(Counted(network()), tmp_path, dtype="int8")
-    with pytest.raises(Error, match="1 or more views"):
-        CachedTeachers(Counted(network()).teachers, tmp_path, dataset(), 0, "")
+    with pytest.raises(Error, match="views are of 19 images"):
+        CachedTeachers(Counted(network()).teachers, tmp_path, dataset(), FixedViews(19, 1, 0), "")

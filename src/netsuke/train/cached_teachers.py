@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from netsuke.artifact.contract import Error, first_line
 from netsuke.data import Dataset
 from netsuke.train.teachers import Teachers
+from netsuke.train.views import FixedViews
 
 DTYPES = ("float32", "float16")
 SAMPLE = 64  # images of a data set that its fingerprint looks at
@@ -22,18 +23,19 @@ CHUNK = 1 << 22  # values of an empty file that are written at a time
 
 class CachedTeachers:
     """`cached(images, progress, indices, view)` is `teachers(images, progress)`, run once for each view of an image.
+    A loop takes the view and its random numbers from `views` (see `FixedViews`), not from its generator of the batch.
 
     folder: of the files `teacher-KEY.npy`, one a network: float logits (views, images, classes), NaN where nobody has
-    asked yet. KEY is a digest of the network's structure and weights, of the data, and of `key`, so that other
-    weights, data or settings have files of their own and runs may share a folder. dataset: of the images; its labels
-    and some images are part of KEY. views: how many of each image (`FixedViews`). key: what the views depend on
-    besides, in words: the settings of the augmentation and its seed. dtype: "float32", or "float16" for half the bytes
+    asked yet. KEY is a digest of the network's structure and weights, of the labels and some of the images, of the
+    views' number and seed, and of `settings`, so that runs may share a folder. views: of the images of `dataset`.
+    settings: of the augmentation that makes the views, in words. dtype: "float32", or "float16" for half the bytes
     (logits are then off by up to 1/2048 of themselves).
 
     A run may be killed at any moment: what is in a file stays, and a row that was half written counts as not asked.
     Processes of one machine may share the files; over several machines give each a folder of its own.
 
-    Raises netsuke.Error for another dtype, no view, a damaged file, and where a file cannot be written.
+    Raises netsuke.Error for another dtype, views of another number of images, a damaged file, and where a file cannot
+    be written.
     """
 
     def __init__(
@@ -41,19 +43,21 @@ class CachedTeachers:
         teachers: Teachers,
         folder: str | os.PathLike[str],
         dataset: Dataset,
-        views: int,
-        key: str,
+        views: FixedViews,
+        settings: str,
         dtype: str = "float32",
     ) -> None:
         if dtype not in DTYPES:
             raise Error(f"the dtype of cached logits is {dtype!r}: use one of {', '.join(DTYPES)}")
-        if views < 1:
-            raise Error(f"views is {views}: a teacher needs 1 or more views of an image")
-        self.teachers, self.folder = teachers, Path(folder)
-        self.shape = (views, len(dataset))
+        if views.images != len(dataset):
+            raise Error(
+                f"the views are of {views.images} images, and {dataset.name} holds {len(dataset)}: make them equal"
+            )
+        self.teachers, self.views, self.folder = teachers, views, Path(folder)
+        self.shape = (views.count, views.images)
         self.dtype = np.dtype(dtype)
-        data = _fingerprint(dataset)
-        names = {id(n): _digest(teachers.precision, n, data, key, views, dtype) for n in teachers.networks}
+        common = (teachers.precision, views.count, views.seed, settings, dtype, _fingerprint(dataset))
+        names = {id(network): _digest(network, *common) for network in teachers.networks}
         self.paths = [self.folder / f"teacher-{names[id(network)]}.npy" for network in teachers.networks]
         self._files: dict[Path, np.ndarray] = {}
 
@@ -119,18 +123,18 @@ def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
             os.unlink(temporary)
 
 
-def _fingerprint(dataset: Dataset) -> bytes:
+def _fingerprint(dataset: Dataset) -> str:
     """Digest of the labels and of some images, evenly spaced."""
     count = min(SAMPLE, len(dataset))
     images, _ = dataset.read(np.arange(count, dtype=np.int64) * len(dataset) // count)
     digest = hashlib.blake2b(repr((len(dataset), images.shape)).encode())
     digest.update(np.asarray(dataset.labels, np.int64).tobytes())
     digest.update(images.tobytes())
-    return digest.digest()
+    return digest.hexdigest()
 
 
-def _digest(precision: str, network: nn.Module, data: bytes, *settings: object) -> str:
-    digest = hashlib.blake2b(repr((precision, str(network), *settings)).encode() + data, digest_size=12)
+def _digest(network: nn.Module, *settings: object) -> str:
+    digest = hashlib.blake2b(repr((str(network), *settings)).encode(), digest_size=12)
     for name, tensor in network.state_dict().items():
         digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
