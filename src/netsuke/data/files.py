@@ -7,14 +7,21 @@ from pathlib import Path
 from netsuke.artifact.contract import Error
 
 
+def exists(kind: str, path: str, holds: str) -> Path:
+    """The file or folder at `path`. Raises Error, saying what it should be, if there is none."""
+    if not path:
+        raise Error(f"{kind} needs a path: {kind}:PATH, where PATH is {holds}")
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise Error(f"{kind}: {path} does not exist\nit should be {holds}")
+    return found
+
+
 def folder(kind: str, path: str, holds: str) -> Path:
     """The folder at `path`. Raises Error, saying what it should hold, if there is none."""
-    found = Path(path).expanduser()
-    if not path:
-        raise Error(f"{kind} needs a path: {kind}:PATH, where PATH is a folder with {holds}")
+    found = exists(kind, path, f"a folder with {holds}")
     if not found.is_dir():
-        what = "is a file, not a folder" if found.exists() else "does not exist"
-        raise Error(f"{kind}: {path} {what}\nit should be a folder with {holds}")
+        raise Error(f"{kind}: {path} is a file, not a folder\nit should be a folder with {holds}")
     return found
 
 

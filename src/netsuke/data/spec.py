@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Protocol
 
@@ -37,10 +38,22 @@ def kinds() -> tuple[str, ...]:
     return (*sorted(ARRAYS), "imagefolder")
 
 
+# Names of files by which a path's kind is guessed.
+SIGNS = (
+    ("test_batch.bin", "cifar10"),
+    ("test_batch", "cifar10"),
+    ("cifar-10-*", "cifar10"),
+    ("test.bin", "cifar100"),
+    ("cifar-100-*", "cifar100"),
+    ("t10k-images*", "mnist"),
+)
+
+
 def _guess(path: str) -> str:
-    """The kind whose files are in the folder `path`, by their names."""
-    for pattern, kind in (("test_batch.bin", "cifar10"), ("test.bin", "cifar100"), ("t10k-images*", "mnist")):
-        if any(Path(path).expanduser().glob(pattern)):
+    """The kind of the file `path`, or of what is in the folder `path`, by the names."""
+    where = Path(path).expanduser()
+    for pattern, kind in SIGNS:
+        if fnmatch(where.name, pattern) or any(where.glob(pattern)):
             return kind
     return "imagefolder"
 
