@@ -5,7 +5,6 @@ Nothing in a file is executed, and no length, offset or count in it is used befo
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -14,6 +13,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+
+from netsuke.atomic import write
 
 from . import canonical_json
 from .contract import MAX_GRAPH_BYTES, MAX_HEADER_BYTES, MAX_INTEGER, SCHEMA_VERSION, Error
@@ -50,25 +51,7 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
     Raises:
         Error: as `encode`, or the file cannot be written. The file that was there is then unchanged.
     """
-    data = encode(graph)
-    target = Path(os.path.realpath(path))  # through a symbolic link, not over it
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise Error(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    write(path, encode(graph))
 
 
 def _header(digest: str, sizes: list[int]) -> bytes:

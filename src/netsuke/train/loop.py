@@ -32,6 +32,7 @@ from netsuke.train.stages import Part, parts
 from netsuke.train.teachers import Teachers
 
 EVALUATION_BATCH = 256
+REMEDY = "try a lower optimizer.learning_rate, a warmup, or clip_gradient; the last checkpoint is from before it"
 
 
 @dataclass(frozen=True)
@@ -249,8 +250,7 @@ class _Loop:
         where = first_fault(self.model, again)
         raise Error(
             f"step {self.at.step + 1} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}) has the loss "
-            f"{self.last_loss:g}: {where} that is not finite\ntry a lower optimizer.learning_rate, a warmup, or clip_gradient; "
-            "the last checkpoint is from before it"
+            f"{self.last_loss:g}: {where} that is not finite\n{REMEDY}"
         )
 
     # ------------------------------------------------------------------------------------- after an epoch
@@ -316,10 +316,7 @@ class _Loop:
         self._average_statistics()
         bad = [name for name, value in self.model.state_dict().items() if not bool(torch.isfinite(value).all())]
         if bad:
-            raise Error(
-                f"step {self.at.step}: {bad[0]} is not finite\ntry a lower optimizer.learning_rate, a warmup, or "
-                "clip_gradient; the last checkpoint is from before it"
-            )
+            raise Error(f"after step {self.at.step} the weight {bad[0]} is not finite\n{REMEDY}")
         with self.metric.sync_context(should_sync=self.fabric.world_size > 1):
             correct = {name: value.cpu() for name, value in self.metric.state_dict().items()}
         sums = torch.tensor([self.at.loss, self.at.images], dtype=torch.float64, device=self.fabric.device)

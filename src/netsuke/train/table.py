@@ -8,7 +8,6 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from netsuke.artifact.contract import Error
@@ -68,7 +67,6 @@ class Table:
         return f"{cls.section}.{name}" if cls.section else name
 
 
-@cache
 def _hints(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in fields(cls)}
@@ -98,7 +96,7 @@ def _checked(value: Any, hint: Any, place: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Table):
         if not isinstance(value, (hint, Mapping)):
             raise Error(f"{place} is {value!r}: give a table")
-        return value if isinstance(value, hint) else hint.from_table(value)
+        return hint.from_table(value) if isinstance(value, Mapping) else value
     return _plain(value, hint, place)
 
 
