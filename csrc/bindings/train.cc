@@ -2,7 +2,7 @@
 // 0 for none; netsuke/nn/unit.py is the only caller and answers for shapes, types and layout.
 #include <nanobind/nanobind.h>
 
-#include "train/select.h"
+#include "train/kernels.h"
 #include "train/unit.h"
 
 namespace nb = nanobind;
@@ -30,12 +30,16 @@ Unit unit(nb::dict d) {
 
 }  // namespace
 
+Weight weight(nb::tuple shape, uintptr_t address, bool half, uintptr_t alpha, uintptr_t beta) {
+  return {nb::cast<int64_t>(shape[0]), nb::cast<int64_t>(shape[1]), at<float>(address), half, at<float>(alpha), at<float>(beta)};
+}
+
 NB_MODULE(_kernels, m) {
   m.def("isa", [] { return select_kernels().isa; });
-  m.def("unit_forward", [](nb::dict d, uintptr_t y, uintptr_t a, int threads) {
+  m.def("unit_forward", [](nb::dict d, uintptr_t y, uintptr_t a, uintptr_t bits, int threads) {
     const Unit u = unit(d);
     nb::gil_scoped_release release;
-    forward(u, {at<void>(y), at<void>(a)}, threads);
+    forward(u, {at<void>(y), at<void>(a), at<uint16_t>(bits)}, threads);
   });
   m.def("unit_backward", [](nb::dict d, uintptr_t grad_y, uintptr_t grad_a, uintptr_t grad_v, uintptr_t grad_z,
                             uintptr_t weight, uintptr_t bias, uintptr_t positive, uintptr_t negative, uintptr_t alpha,
@@ -44,5 +48,29 @@ NB_MODULE(_kernels, m) {
     nb::gil_scoped_release release;
     backward(u, {at<void>(grad_y), at<void>(grad_a), at<void>(grad_v), at<void>(grad_z), at<float>(weight),
                  at<float>(bias), at<float>(positive), at<float>(negative), at<float>(alpha), at<float>(beta)}, threads);
+  });
+  m.def("weight_forward", [](nb::tuple shape, uintptr_t latent, bool half, uintptr_t alpha, uintptr_t beta, uintptr_t out) {
+    select_kernels().weight_forward(weight(shape, latent, half, alpha, beta), at<void>(out));
+  });
+  m.def("weight_backward", [](nb::tuple shape, uintptr_t latent, bool half, uintptr_t alpha, uintptr_t beta, double k, double t,
+                              uintptr_t grad_out, uintptr_t grad) {
+    select_kernels().weight_backward(weight(shape, latent, half, alpha, beta), static_cast<float>(k), static_cast<float>(t),
+                                     at<void>(grad_out), at<float>(grad));
+  });
+  // map: N, H, W, C, H', W', O. kernel: height, width, stride, padding of both. strides: of O, C, height, width.
+  m.def("binary_conv", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, uintptr_t latent, nb::tuple strides, uintptr_t alpha_w,
+                          uintptr_t beta_w, double alpha_a, double gamma, bool half, uintptr_t out, int threads) {
+    const auto size = [&](int i) { return nb::cast<int64_t>(map[i]); };
+    const auto of = [&](int i) { return nb::cast<int64_t>(kernel[i]); };
+    const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
+    BinaryConv b{};
+    b.images = size(0), b.in_h = size(1), b.in_w = size(2), b.channels = size(3);
+    b.out_h = size(4), b.out_w = size(5), b.outputs = size(6);
+    b.kernel_h = of(0), b.kernel_w = of(1), b.stride_h = of(2), b.stride_w = of(3), b.pad_h = of(4), b.pad_w = of(5);
+    b.bits = at<uint16_t>(bits), b.half = half, b.out = at<void>(out);
+    const Latent l{at<float>(latent), stride(0), stride(1), stride(2), stride(3), at<float>(alpha_w), at<float>(beta_w),
+                   static_cast<float>(alpha_a), static_cast<float>(gamma)};
+    nb::gil_scoped_release release;
+    binary_conv(b, l, threads);
   });
 }

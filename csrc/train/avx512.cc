@@ -1,4 +1,6 @@
-#include "train/unit.h"
+#include <immintrin.h>
+
+#include "train/kernels.h"
 
 using namespace netsuke::train;
 
@@ -6,6 +8,6 @@ namespace {
 constexpr const char* kIsa = "avx512";
 }
 
-#include "train/unit.inl"
+#include "train/all.inl"
 
 const netsuke::train::Kernels& netsuke::train::avx512_kernels() { return kKernels; }

@@ -1,4 +1,4 @@
-#include "train/unit.h"
+#include "train/kernels.h"
 
 using namespace netsuke::train;
 
@@ -6,6 +6,6 @@ namespace {
 constexpr const char* kIsa = "baseline";
 }
 
-#include "train/unit.inl"
+#include "train/all.inl"
 
 const netsuke::train::Kernels& netsuke::train::baseline_kernels() { return kKernels; }

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "train/parallel.h"
-#include "train/select.h"
+#include "train/kernels.h"
 
 namespace netsuke::train {
 namespace {

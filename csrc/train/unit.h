@@ -29,6 +29,7 @@ struct Unit {
 
 struct Forward {
   void *y, *a;                  // either may be null
+  uint16_t* bits;               // the signs of a, a bit a channel, or null; channels is then a multiple of 16
 };
 
 struct Backward {
@@ -37,28 +38,12 @@ struct Backward {
   float *grad_weight, *grad_bias, *grad_positive, *grad_negative, *grad_alpha, *grad_beta;  // null where there is none
 };
 
-// What an instruction set supplies: a stretch of pixels [begin, end), and sums of `kSums` rows of `channels` floats.
 constexpr int64_t kRun = 1024;  // pixels of a run
 enum Sum { kSumV, kSumVZ, kSumPositive, kSumNegative, kSumAlpha, kSumBeta, kSums };
 
 struct Affine {
   const float *scale, *shift;   // v = z * scale + shift + r
 };
-
-struct Kernels {
-  const char* isa;
-  // Of z - pivot and of its square, two rows: a pivot within the data keeps the variance from cancelling.
-  void (*moments)(const Unit&, const float* pivot, int64_t begin, int64_t end, float* sums);
-  void (*forward)(const Unit&, const Affine&, const Forward&, int64_t begin, int64_t end);
-  void (*backward)(const Unit&, const Affine&, const Backward&, int64_t begin, int64_t end, float* sums);
-  // grad_z = grad_v * a + z * b + c
-  void (*backward_norm)(const Unit&, const Backward&, const float* a, const float* b, const float* c, int64_t begin,
-                        int64_t end);
-};
-
-const Kernels& baseline_kernels();
-const Kernels& avx2_kernels();
-const Kernels& avx512_kernels();
 
 void forward(const Unit&, const Forward&, int threads);
 void backward(const Unit&, const Backward&, int threads);

@@ -1,72 +1,6 @@
-// The algorithm, once for every instruction set: an including file brings its flags, GCC's vectors do the rest. Lanes are
-// channels. Nothing here may use the standard library (see kernels/all.inl).
+// Lanes are channels.
 
 namespace {
-
-constexpr int L = 16;
-constexpr int64_t kTile = 64;  // pixels whose maps stay in the first cache while the blocks of channels take turns
-
-typedef float F __attribute__((vector_size(4 * L), aligned(4)));
-typedef int32_t I __attribute__((vector_size(4 * L), aligned(4)));
-typedef uint32_t U __attribute__((vector_size(4 * L), aligned(4)));
-typedef uint16_t H __attribute__((vector_size(2 * L), aligned(2)));
-
-inline F set1(float x) { return F{} + x; }
-inline F select(I mask, F a, F b) { return reinterpret_cast<F>((mask & reinterpret_cast<I>(a)) | (~mask & reinterpret_cast<I>(b))); }
-inline F max0(F x) { return select(x > 0, x, F{}); }
-inline F magnitude(F x) { return reinterpret_cast<F>(reinterpret_cast<I>(x) & 0x7fffffff); }
-
-inline F widen(H h) { return reinterpret_cast<F>(__builtin_convertvector(h, U) << 16); }
-// To nearest, ties to even.
-inline H narrow(F x) {
-  const U u = reinterpret_cast<U>(x);
-  return __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, H);
-}
-
-// `count` elements from index i of a map; past them the lanes are 0.
-inline F load(const float* p, int64_t i, int) { F x; __builtin_memcpy(&x, p + i, sizeof x); return x; }
-inline F load(const uint16_t* p, int64_t i, int) { H x; __builtin_memcpy(&x, p + i, sizeof x); return widen(x); }
-inline void store(float* p, int64_t i, F x, int) { __builtin_memcpy(p + i, &x, sizeof x); }
-inline void store(uint16_t* p, int64_t i, F x, int) { const H h = narrow(x); __builtin_memcpy(p + i, &h, sizeof h); }
-
-template <class T>
-inline F load_some(const T* p, int64_t i, int count) {
-  T some[L] = {};
-  for (int k = 0; k < count; ++k) some[k] = p[i + k];
-  return load(some, 0, L);
-}
-template <class T>
-inline void store_some(T* p, int64_t i, F x, int count) {
-  T some[L];
-  store(some, 0, x, L);
-  for (int k = 0; k < count; ++k) p[i + k] = some[k];
-}
-
-template <class T, bool whole>
-struct Maps {
-  int count;
-  F get(const void* p, int64_t i) const {
-    return whole ? load(static_cast<const T*>(p), i, L) : load_some(static_cast<const T*>(p), i, count);
-  }
-  void put(void* p, int64_t i, F x) const {
-    whole ? store(static_cast<T*>(p), i, x, L) : store_some(static_cast<T*>(p), i, x, count);
-  }
-  F row(const float* p, int64_t c) const { return whole ? load(p, c, L) : load_some(p, c, count); }
-  void add(float* p, int64_t c, F x) const {
-    whole ? store(p, c, load(p, c, L) + x, L) : store_some(p, c, load_some(p, c, count) + x, count);
-  }
-};
-
-// body(maps, channel, first pixel, last pixel) for every tile of [begin, end) and block of channels.
-template <class T, class Body>
-inline void each_block(int64_t channels, int64_t begin, int64_t end, Body body) {
-  for (int64_t from = begin; from < end; from += kTile) {
-    const int64_t to = from + kTile < end ? from + kTile : end;
-    int64_t c = 0;
-    for (; c + L <= channels; c += L) body(Maps<T, true>{L}, c, from, to);
-    if (c < channels) body(Maps<T, false>{static_cast<int>(channels - c)}, c, from, to);
-  }
-}
 
 template <class T>
 void moments_of(const Unit& u, const float* pivot, int64_t begin, int64_t end, float* sums) {
@@ -104,7 +38,11 @@ void forward_of(const Unit& u, const Affine& affine, const Forward& f, int64_t b
       if (add) v += maps.get(u.r, i);
       const F y = v * select(v >= 0, positive, negative);
       if (f.y) maps.put(f.y, i, y);
-      if (binary) maps.put(f.a, i, select((y - set.beta) * set.sign >= 0, set.high, set.low));
+      if (binary) {
+        const I positive_sign = (y - set.beta) * set.sign >= 0;
+        maps.put(f.a, i, select(positive_sign, set.high, set.low));
+        if (f.bits) f.bits[i / L] = bits_of(positive_sign);
+      }
     }
   });
 }
@@ -192,7 +130,5 @@ void backward(const Unit& u, const Affine& affine, const Backward& b, int64_t be
 void backward_norm(const Unit& u, const Backward& b, const float* a_, const float* b_, const float* c_, int64_t begin, int64_t end) {
   (u.half ? backward_norm_of<uint16_t> : backward_norm_of<float>)(u, b, a_, b_, c_, begin, end);
 }
-
-constexpr netsuke::train::Kernels kKernels = {kIsa, moments, forward, backward, backward_norm};
 
 }  // namespace

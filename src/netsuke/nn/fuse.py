@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netsuke.nn.adabin import AdaBinActivation
+from netsuke.nn.convolution import binary_convolution
 from netsuke.nn.layers import BinaryConv2d
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.unit import Unit, unit
@@ -21,7 +22,7 @@ class _Fused(nn.Module):
         super().__init__()
         object.__setattr__(self, "parts", parts)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         return unit(x, residual, self.parts)
 
 
@@ -34,8 +35,8 @@ class _Convolution(nn.Module):
         super().__init__()
         object.__setattr__(self, "layer", layer)
 
-    def forward(self, a: Tensor) -> Tensor:
-        return self.layer.convolve(a)
+    def forward(self, a: Tensor, bits: Tensor | None) -> Tensor:
+        return binary_convolution(self.layer, a, bits)
 
 
 class _Tracer(fx.Tracer):
@@ -115,14 +116,14 @@ def _fuse_at(norm: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made
     with graph.inserting_before(last):
         both = graph.call_module(name, tuple(arguments))
         y = graph.call_function(operator.getitem, (both, 0))
-        a = graph.call_function(operator.getitem, (both, 1))
+        a, bits = (graph.call_function(operator.getitem, (both, i)) for i in (1, 2))
     last.replace_all_uses_with(y)
     if reader is not None:
         assert isinstance(layer, BinaryConv2d)
         convolution = f"fused_{len(made)}"
         made[convolution] = _Convolution(layer)
         with graph.inserting_before(reader):
-            result = graph.call_module(convolution, (a,))
+            result = graph.call_module(convolution, (a, bits))
         reader.replace_all_uses_with(result)
         graph.erase_node(reader)
     for node in reversed(replaced):

@@ -8,14 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.nn.adabin import AdaBinActivation
+from netsuke.nn.kernels import FAST, address, kernels
 from netsuke.nn.maxout import Maxout
 
-try:
-    from netsuke.nn import _kernels
-except ImportError:  # an install without the compiled module trains through PyTorch's own operators
-    _kernels = None
-
-_FAST = (torch.float32, torch.bfloat16)
+CHANNELS = 16  # of a word of bits
 
 
 class Unit(NamedTuple):
@@ -26,8 +22,11 @@ class Unit(NamedTuple):
     binarizer: AdaBinActivation | None
 
 
-def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None]:
-    """y = nonlinearity(norm(x) + residual) and its binarized form (None without a binarizer).
+def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """y = nonlinearity(norm(x) + residual), its binarized form, and the signs of that as bits.
+
+    The last two are None without a binarizer, bits also where no compiled kernel ran or C is no multiple of 16; they
+    are int16 (N, H, W, C / 16), bit i of a word for channel i.
 
     x, residual, y: (N, C, H, W). Float32 and bfloat16 maps on a CPU, in channels_last, go through the compiled kernels,
     which keep x and the residual alone for the backward; others through the modules themselves. Both compute the same,
@@ -37,25 +36,25 @@ def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tenso
         y = parts.norm(x)
         y = y if residual is None else y + residual
         y = y if parts.nonlinearity is None else parts.nonlinearity(y)
-        return y, None if parts.binarizer is None else parts.binarizer(y)
+        return y, None if parts.binarizer is None else parts.binarizer(y), None
     norm, shape, binary = parts.norm, parts.nonlinearity, parts.binarizer
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    y, a = _Unit.apply(
+    y, a, bits = _Unit.apply(
         x, residual, norm.weight, norm.bias,
         shape and shape.pos_scale, shape and shape.neg_scale, binary and binary.alpha_a, binary and binary.beta_a,
         norm, binary is not None and binary.center == "published",
     )  # fmt: skip
-    return y, a if binary is not None else None
+    return (y, a, bits if bits.numel() else None) if binary is not None else (y, None, None)
 
 
 def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
     norm = parts.norm
     statistics = norm.training or norm.running_mean is not None
     return (
-        _kernels is not None
+        kernels is not None
         and x.device.type == "cpu"
-        and x.dtype in _FAST
+        and x.dtype in FAST
         and x.dim() == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > x.shape[1]
@@ -67,17 +66,13 @@ def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
     )
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None,
         positive: Tensor | None, negative: Tensor | None, alpha: Tensor | None, beta: Tensor | None,
         norm: nn.BatchNorm2d, published: bool,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
         channels, batch = x.shape[1], norm.training or norm.running_mean is None
@@ -89,30 +84,37 @@ class _Unit(torch.autograd.Function):
             mean, rstd = norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt()
         facts = {
             "pixels": x.numel() // channels, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,
-            "published": published, "z": x.data_ptr(), "r": _address(residual), "weight": _address(weight),
-            "bias": _address(bias), "mean": mean.data_ptr(), "rstd": rstd.data_ptr(),
-            "running_mean": _address(running), "running_var": _address(norm.running_var) if running is not None else 0,
-            "epsilon": norm.eps, "momentum": norm.momentum or 0.0, "positive": _address(positive),
-            "negative": _address(negative), "alpha": _address(alpha), "beta": _address(beta),
+            "published": published, "z": x.data_ptr(), "r": address(residual), "weight": address(weight),
+            "bias": address(bias), "mean": mean.data_ptr(), "rstd": rstd.data_ptr(),
+            "running_mean": address(running), "running_var": address(norm.running_var) if running is not None else 0,
+            "epsilon": norm.eps, "momentum": norm.momentum or 0.0, "positive": address(positive),
+            "negative": address(negative), "alpha": address(alpha), "beta": address(beta),
         }  # fmt: skip
         y = torch.empty_like(x)
         a = torch.empty_like(x) if alpha is not None else x.new_empty(0)
-        _kernels.unit_forward(facts, y.data_ptr(), a.data_ptr() if alpha is not None else 0, torch.get_num_threads())
+        n, _, h, w = x.shape
+        words = channels // CHANNELS if alpha is not None and channels % CHANNELS == 0 else 0
+        bits = torch.empty((n, h, w, words), dtype=torch.int16)
+        kernels.unit_forward(
+            facts, address(y), address(a) if alpha is not None else 0, address(bits) if words else 0,
+            torch.get_num_threads(),
+        )  # fmt: skip
+        ctx.mark_non_differentiable(bits)
         ctx.save_for_backward(x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
         ctx.facts = facts
         ctx.set_materialize_grads(False)
-        return y, a
+        return y, a, bits
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         x, residual, _mean, _rstd, *parameters = ctx.saved_tensors
         grad_y, grad_a = (
-            None if g is None else g.to(x.dtype).contiguous(memory_format=torch.channels_last) for g in grads
+            None if g is None else g.to(x.dtype).contiguous(memory_format=torch.channels_last) for g in grads[:2]
         )
         grad_v, grad_x = torch.empty_like(x), torch.empty_like(x)
         own = [None if p is None else torch.empty_like(p) for p in parameters]
-        _kernels.unit_backward(
-            ctx.facts, _address(grad_y), _address(grad_a), grad_v.data_ptr(), grad_x.data_ptr(),
-            *map(_address, own), torch.get_num_threads(),
+        kernels.unit_backward(
+            ctx.facts, address(grad_y), address(grad_a), grad_v.data_ptr(), grad_x.data_ptr(),
+            *map(address, own), torch.get_num_threads(),
         )  # fmt: skip
         return grad_x, None if residual is None else grad_v, *own, None, None

@@ -1,0 +1,9 @@
+#include "train/vectors.inl"
+#include "train/unit.inl"
+#include "train/weight.inl"
+#include "train/conv.inl"
+
+namespace {
+constexpr netsuke::train::Kernels kKernels = {kIsa,          moments,         forward,        backward,
+                                              backward_norm, weight_forward, weight_backward, binary_conv};
+}

@@ -1,0 +1,39 @@
+// The forward of a binary convolution while it trains, by counting bits: exact sums where a convolution of bfloat16 rounds
+// both operands.
+//
+//   y = alpha_w * alpha_a * D + alpha_w * gamma * Sw + beta_w * alpha_a * Sa + beta_w * gamma * n      (docs/format.md, 4)
+//
+// over the taps inside the image, with a = alpha_a * s_a + gamma and w = alpha_w * s_w + beta_w.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace netsuke::train {
+
+struct BinaryConv {
+  int64_t images, in_h, in_w, channels, out_h, out_w, outputs;  // channels and outputs are multiples of 16
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+  const uint16_t* bits;          // (N, H, W, C / 16): bit i of a word is channel i, 1 for s_a = +1
+  // Made by prepare():
+  int64_t words;                 // of one row of a window, of 32 bits
+  uint32_t last_mask;            // bits of its last word that belong to the window
+  const uint32_t* weight;        // [kernel_h][words][outputs]
+  // y = table[class] - count * popcount(window XOR weight) + ones * popcount(window)
+  const int32_t *row_class, *column_class;  // by row and column of the result: its first row of the table, its offset
+  const float *table, *count, *ones;
+  bool half;
+  void* out;                     // (N, H', W', O), channels innermost
+};
+
+// The latent weight is (O, C, kernel_h, kernel_w) with these strides; alpha_w and beta_w are a value a filter.
+struct Latent {
+  const float* weight;
+  int64_t stride_o, stride_c, stride_h, stride_w;
+  const float *alpha_w, *beta_w;
+  float alpha_a, gamma;
+};
+
+void binary_conv(BinaryConv, const Latent&, int threads);
+
+}  // namespace netsuke::train

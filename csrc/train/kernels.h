@@ -1,0 +1,32 @@
+// What an instruction set supplies: one table of functions, each for a share of the work.
+#pragma once
+
+#include "train/conv.h"
+#include "train/unit.h"
+#include "train/weight.h"
+
+namespace netsuke::train {
+
+struct Kernels {
+  const char* isa;
+  // Of z - pivot and of its square, two rows: a pivot within the data keeps the variance from cancelling.
+  void (*moments)(const Unit&, const float* pivot, int64_t begin, int64_t end, float* sums);
+  void (*forward)(const Unit&, const Affine&, const Forward&, int64_t begin, int64_t end);
+  void (*backward)(const Unit&, const Affine&, const Backward&, int64_t begin, int64_t end, float* sums);
+  // grad_z = grad_v * a + z * b + c
+  void (*backward_norm)(const Unit&, const Backward&, const float* a, const float* b, const float* c, int64_t begin,
+                        int64_t end);
+  void (*weight_forward)(const Weight&, void* out);
+  void (*weight_backward)(const Weight&, float k, float t, const void* grad_out, float* grad);
+  void (*binary_conv)(const BinaryConv&, int64_t image);
+};
+
+// The kernels of the best instruction set that this machine runs.
+const Kernels& select_kernels();
+
+const Kernels& baseline_kernels();
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+const Kernels& avx512vpopcnt_kernels();
+
+}  // namespace netsuke::train
