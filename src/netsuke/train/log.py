@@ -34,11 +34,11 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin(self, step: int) -> None:
-        """Start the file, or keep the rows up to `step`: those behind the checkpoint are trained, and logged, again."""
+    def begin(self, step: int, epoch: int) -> None:
+        """Start the file, or go on at `step`, in `epoch`: rows behind it are dropped, for they are trained again."""
         kept = [row for row in self._rows() if int(row["step"]) <= step] if step else []
         if step:
-            kept.append({"step": str(step), "epoch": kept[-1]["epoch"] if kept else "", "resumed": "1"})
+            kept.append({"step": str(step), "epoch": str(epoch), "resumed": "1"})
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset
-from netsuke.nn import binarize_weights, keep_weights_float, progressive
+from netsuke.nn import binarize_weights, fuse, keep_weights_float, progressive
 from netsuke.train import checkpoint
 from netsuke.train.augment import Augment
 from netsuke.train.faults import first_fault
@@ -26,7 +26,7 @@ from netsuke.train.losses import Objective
 from netsuke.train.machine import make_fabric
 from netsuke.train.optimizers import make_optimizer, set_learning_rate
 from netsuke.train.randomness import derive, generator, order
-from netsuke.train.recipe import Recipe
+from netsuke.train.recipe import Recipe, differs, parse
 from netsuke.train.schedule import factor
 from netsuke.train.stages import Part, parts
 from netsuke.train.teachers import Teachers
@@ -154,7 +154,7 @@ class _Loop:
         self.student = self._student()
         self.metric.to(self.fabric.device)
         if self.log is not None and self.at.epoch < self.recipe.epochs:
-            self.log.begin(self.at.step)
+            self.log.begin(self.at.step, self.at.epoch + 1)
         for part in parts(self.recipe):
             if self.at.epoch >= part.last:
                 continue
@@ -173,7 +173,8 @@ class _Loop:
 
     def _student(self) -> nn.Module:
         """The callable that runs the student forward in training: the only one."""
-        return self.fabric.setup_module(self.model)
+        on_cpu = self.fabric.device.type == "cpu"
+        return self.fabric.setup_module(fuse(self.model) if on_cpu else self.model)
 
     def _epoch(self, part: Part) -> None:
         chosen = order(self.recipe.seed, self.at.epoch, len(self.data)).numpy()
@@ -343,8 +344,9 @@ class _Loop:
             return None
         path = self.out / "checkpoint.pt"
         state = checkpoint.load(path)
-        if state["recipe"] != self.recipe.toml():
-            raise Error(f"{path} is of another recipe\nchoose another --out, or remove that folder")
+        difference = differs(parse(state["recipe"], str(path)), self.recipe)
+        if difference:
+            raise Error(f"{path} is of another recipe ({difference})\nchoose another --out, or remove that folder")
         if state["images"] != len(self.data):
             raise Error(
                 f"{path} was trained on {state['images']} images, {self.data.name} now gives {len(self.data)}\n"

@@ -6,12 +6,14 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from netsuke.artifact.contract import Error
-from netsuke.train.table import Count, NotNegative, Positive, Share, Table, Whole, to_toml
+from netsuke.data import RandomResizedCrop
+from netsuke.train.randaugment import RandAugment
+from netsuke.train.table import Count, NotNegative, Positive, Share, Table, Whole, check_keys, to_toml
 
 SHIPPED = Path(__file__).with_name("recipes")
 
@@ -90,13 +92,23 @@ class Schedule(Table):
 
 @dataclass(frozen=True)
 class Augmentation(Table):
-    """Values of `netsuke.train.augment.Augment`. rand_augment: those of its RandAugment; empty for none."""
+    """Values of `netsuke.train.Augment`, with tables of its RandAugment and, for images that are decoded from files, of
+    `netsuke.data.RandomResizedCrop`; empty for none. views: epoch e shows view e mod `views` of each image, so that
+    what the teachers say of it is computed once and kept in OUT/teachers; 0 for a new view in every epoch.
+    """
 
     section: ClassVar[str] = "augment"
     crop_padding: Whole = 0
     flip: bool = False
     lighting: NotNegative = 0.0
+    views: Whole = 0
     rand_augment: dict[str, Any] = field(default_factory=dict)
+    random_resized_crop: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, made in (("rand_augment", RandAugment), ("random_resized_crop", RandomResizedCrop)):
+            check_keys(f"augment.{name}", getattr(self, name), [field.name for field in fields(made)])
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,23 @@ class Recipe(Table):
         return to_toml(self)
 
 
+def parse(text: str, name: str) -> Recipe:
+    """The recipe in a TOML text. name: of its file, for messages. Raises netsuke.Error where it is none."""
+    return _made(_table(text, name), name)
+
+
+def differs(there: Recipe, here: Recipe) -> str:
+    """The first difference in words, or an empty text where a run of one can go on as the other."""
+    there, here = replace(there, about=""), replace(here, about="")
+    if there == here:
+        return ""
+    lines = [recipe.toml().splitlines() for recipe in (there, here)]
+    return "; ".join(
+        f"{word}: {next((line for line in own if line and line not in other), 'less than that')}"
+        for word, own, other in (("there", *lines), ("here", *lines[::-1]))
+    )
+
+
 def shipped() -> list[str]:
     """Names of the recipes that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
@@ -193,17 +222,26 @@ def read(recipe: str, changes: Iterable[str] = (), epochs: int | None = None) ->
     if not path.is_file():
         close = difflib.get_close_matches(recipe, shipped(), n=3, cutoff=0.3) or shipped()
         raise Error(f"no recipe is named {recipe!r}, and there is no such file. Close to it: {', '.join(close)}")
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Error(f"{path} is no TOML file: {error}") from None
+    table = _table(path.read_bytes().decode("utf-8", errors="replace"), str(path))
     for change in changes:
         _change(table, change)
+    if epochs is not None:
+        table["epochs"] = epochs
+    return _made(table, recipe)
+
+
+def _table(text: str, name: str) -> dict[str, Any]:
     try:
-        made = Recipe.from_table(table)
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Error(f"{name} is no TOML file: {error}") from None
+
+
+def _made(table: dict[str, Any], name: str) -> Recipe:
+    try:
+        return Recipe.from_table(table)
     except Error as error:
-        raise Error(f"{recipe}: {error}") from None
-    return made if epochs is None else replace(made, epochs=epochs)
+        raise Error(f"{name}: {error}") from None
 
 
 def _change(table: dict[str, Any], change: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from netsuke.train.augment import Augment
 from netsuke.train.loop import Progress, Saving, fit
 from netsuke.train.machine import make_fabric
 from netsuke.train.randaugment import RandAugment
-from netsuke.train.recipe import Augmentation, Recipe, Teacher
+from netsuke.train.recipe import Augmentation, Recipe, Teacher, differs, parse
 from netsuke.train.teachers import Teachers, TeacherSource
 
 
@@ -94,15 +93,13 @@ def _teachers(recipe: Recipe, classes: int, device: Any) -> Teachers:
 def _claim(out: Path, recipe: Recipe) -> None:
     """Write OUT/recipe.toml, or check that it is this recipe's."""
     out.mkdir(parents=True, exist_ok=True)
-    path, text = out / "recipe.toml", recipe.toml()
-    with contextlib.suppress(FileNotFoundError):
-        before = path.read_text("utf-8")
-        if before != text:
-            there = next((line for line in before.splitlines() if line not in text.splitlines()), "")
-            here = next((line for line in text.splitlines() if line not in before.splitlines()), "")
+    path = out / "recipe.toml"
+    if path.is_file():
+        difference = differs(parse(path.read_text("utf-8", errors="replace"), str(path)), recipe)
+        if difference:
             raise Error(
-                f"{out} holds a run of another recipe (there: {there or 'nothing'}; now: {here or 'nothing'})\n"
+                f"{out} holds a run of another recipe ({difference})\n"
                 "choose another --out, or give the same recipe, --set and --epochs to go on with that run"
             )
         return
-    atomic.write(path, text.encode())
+    atomic.write(path, recipe.toml().encode())

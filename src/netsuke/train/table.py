@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -51,12 +51,7 @@ class Table:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
         """The object of a parsed TOML table. Raises netsuke.Error for unknown and for missing keys too."""
-        known = _hints(cls)
-        for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-                hint = f"Close to it: {', '.join(close)}" if close else f"It has {', '.join(known)}"
-                raise Error(f"{cls.section or 'the recipe'} has no key {key!r}. {hint}")
+        check_keys(cls.section or "the recipe", table, list(_hints(cls)))
         for field in fields(cls):  # type: ignore[arg-type]
             if field.name not in table and field.default is MISSING and field.default_factory is MISSING:
                 raise Error(f"{cls._place(field.name)} is missing: the recipe must say it")
@@ -65,6 +60,15 @@ class Table:
     @classmethod
     def _place(cls, name: str) -> str:
         return f"{cls.section}.{name}" if cls.section else name
+
+
+def check_keys(place: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises netsuke.Error, with the keys close to it, for a key of `table` that is not known."""
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+            hint = f"Close to it: {', '.join(close)}" if close else f"It has {', '.join(known)}"
+            raise Error(f"{place} has no key {key!r}. {hint}")
 
 
 def _hints(cls: type) -> dict[str, Any]:
