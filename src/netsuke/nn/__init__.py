@@ -2,6 +2,7 @@
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet, WeightBinarizer, WeightSet
+from netsuke.nn.fuse import fuse
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.progressive import progressive
@@ -20,6 +21,7 @@ __all__ = [
     "WeightBinarizer",
     "WeightSet",
     "binarize_weights",
+    "fuse",
     "keep_weights_float",
     "progressive",
     "sign_ede",
