@@ -96,3 +96,37 @@ def test_sizes_that_nothing_makes_equal_are_refused(tmp_path: Path) -> None:
         next(open_dataset(f"imagefolder:{tmp_path}").batches(2))
     with pytest.raises(Error, match="smaller than the crop of 9"):
         next(open_dataset(f"imagefolder:{tmp_path}", sizing=Size(crop=9)).batches(2))
+
+
+@pytest.mark.parametrize("evaluation", ["val", "test"])
+def test_train_and_val_are_the_splits(tmp_path: Path, evaluation: str) -> None:
+    write(tmp_path, "train/ant/1.png", noise(4, 4))
+    write(tmp_path, "train/bee/deep/er/1.JPEG", noise(4, 4))
+    write(tmp_path, "train/cat/1.png", noise(4, 4))
+    write(tmp_path, f"{evaluation}/cat/1.png", noise(4, 4))
+    train, test = open_dataset(f"imagefolder:{tmp_path}", "train"), open_dataset(f"imagefolder:{tmp_path}")
+    assert (train.labels.tolist(), train.name) == ([0, 1, 2], "imagefolder train")
+    assert (test.labels.tolist(), test.classes, test.name) == ([2], ("ant", "bee", "cat"), "imagefolder test")
+
+
+def test_test_is_taken_before_val_if_it_has_classes(tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "val/a/1.png", "val/a/2.png"):
+        write(tmp_path, name, noise(4, 4))
+    write(tmp_path, "test/1.png", noise(4, 4))
+    assert len(open_dataset(f"imagefolder:{tmp_path}")) == 2
+    write(tmp_path, "test/a/1.png", noise(4, 4))
+    assert len(open_dataset(f"imagefolder:{tmp_path}")) == 1
+
+
+def test_classes_that_are_called_train_and_test_stay_classes(tmp_path: Path) -> None:
+    write(tmp_path, "train/1.png", noise(4, 4))
+    write(tmp_path, "test/1.png", noise(4, 4))
+    for split in ("train", "test"):
+        assert open_dataset(f"imagefolder:{tmp_path}", split).classes == ("test", "train")
+
+
+def test_a_class_to_test_that_was_not_trained_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.png", noise(4, 4))
+    write(tmp_path, "val/b/1.png", noise(4, 4))
+    with pytest.raises(Error, match="b is in .*val, but not in train"):
+        open_dataset(f"imagefolder:{tmp_path}")

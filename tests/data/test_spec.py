@@ -23,6 +23,7 @@ def test_an_unknown_kind_lists_the_kinds() -> None:
         ("test_batch.bin", "cifar10"),
         ("test.bin", "cifar100"),
         ("t10k-images-idx3-ubyte.gz", "mnist"),
+        ("train-0000.tar", "webdataset"),
         ("cats", "imagefolder"),
     ],
 )

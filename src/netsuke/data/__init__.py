@@ -7,6 +7,7 @@ from netsuke.data.normalise import normalise
 from netsuke.data.preprocess import Preprocess
 from netsuke.data.spec import Sizing, kinds, open_dataset
 from netsuke.data.subset import holdout, subset
+from netsuke.data.webdataset import WebDataset, shard_order
 
 __all__ = [
     "ArrayDataset",
@@ -15,9 +16,11 @@ __all__ = [
     "Preprocess",
     "RandomResizedCrop",
     "Sizing",
+    "WebDataset",
     "holdout",
     "kinds",
     "normalise",
     "open_dataset",
+    "shard_order",
     "subset",
 ]

@@ -13,6 +13,7 @@ from netsuke.data.dataset import ArrayDataset, Dataset
 from netsuke.data.digits import digits
 from netsuke.data.imagefolder import ImageFolder
 from netsuke.data.mnist import mnist
+from netsuke.data.webdataset import WebDataset
 
 ARRAYS: dict[str, Callable[[str, str], ArrayDataset]] = {
     "cifar10": cifar10,
@@ -35,7 +36,7 @@ class Sizing(Protocol):
 
 
 def kinds() -> tuple[str, ...]:
-    return (*sorted(ARRAYS), "imagefolder")
+    return (*sorted(ARRAYS), "imagefolder", "webdataset")
 
 
 # Names of files by which a path's kind is guessed.
@@ -46,6 +47,7 @@ SIGNS = (
     ("test.bin", "cifar100"),
     ("cifar-100-*", "cifar100"),
     ("t10k-images*", "mnist"),
+    ("*.tar", "webdataset"),
 )
 
 
@@ -59,20 +61,22 @@ def _guess(path: str) -> str:
 
 
 def open_dataset(spec: str, split: str = "test", sizing: Sizing | None = None, channels: int = 3) -> Dataset:
-    """The data set that `spec` names, as in "cifar10:PATH", "mnist:PATH", "imagefolder:PATH", "digits".
+    """The data set that `spec` names, as in "cifar10:PATH", "mnist:PATH", "imagefolder:PATH", "webdataset:PATH",
+    "digits"; docs/data.md says what PATH may be.
 
-    split: "test" or "train"; an image folder has only the one it points at. sizing, channels: for image folders.
+    split: "test" or "train". sizing, channels: of the images, where files are decoded (imagefolder, webdataset).
     Raises Error for an unknown kind or split, a missing path, and files that are not what they should be.
     """
     kind, _, path = spec.partition(":")
-    if kind not in kinds() and ("/" in kind or Path(kind).is_dir()):
+    if kind not in kinds() and ("/" in kind or Path(kind).exists()):
         raise Error(f"{spec} is a path without its kind: write {_guess(spec)}:{spec}")
     if kind not in kinds():
         raise Error(f"unknown data set kind {kind!r}: write KIND:PATH, with KIND one of {', '.join(kinds())}")
     if split not in SPLITS:
         raise Error(f"unknown split {split!r}: it is one of {', '.join(SPLITS)}")
+    if kind in ARRAYS:
+        return ARRAYS[kind](path, split)
+    size = (sizing.resize, sizing.crop, sizing.interpolation) if sizing is not None else (0, 0, "bilinear")
     if kind == "imagefolder":
-        if sizing is None:
-            return ImageFolder(path, channels=channels)
-        return ImageFolder(path, sizing.resize, sizing.crop, sizing.interpolation, channels)
-    return ARRAYS[kind](path, split)
+        return ImageFolder(path, *size, channels, split)
+    return WebDataset(path, split, *size, channels)
