@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from netsuke.cli.options import choice, count, seconds
-from netsuke.cli.output import JsonOption, emit, require, show, stderr_console
+from netsuke.cli.output import JsonOption, emit, remark, require, show, stderr_console
 
 if TYPE_CHECKING:
     from netsuke.train import Progress as Where
@@ -47,25 +48,29 @@ def train(
     device: Annotated[
         str, typer.Option(parser=choice("--device", *DEVICES), metavar="|".join(DEVICES), help="Where to train.")
     ] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write OUT/tensorboard too.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train or fine-tune a model. A run that was cut off goes on when the same command is given again."""
     require("train", "torch", "lightning_fabric", "torchmetrics")
     import torch
 
-    from netsuke.train import Saving, read_recipe, run
+    from netsuke.train import Output, read_recipe, run
 
     chosen = read_recipe(recipe, change or [], epochs)
     if threads is not None:
         torch.set_num_threads(threads)
-    saving = Saving(checkpoint_minutes, checkpoint_steps or 0)
+    output = Output(out, checkpoint_minutes, checkpoint_steps or 0, tensorboard)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
+    console = stderr_console()
+    console.quiet = console.quiet or not first
     with Progress(
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.3f}, {task.fields[rate]:,.0f} images/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=stderr_console(),
+        console=console,
         transient=True,
     ) as bars:
         bar = bars.add_task("", total=1.0, epoch=0, epochs=chosen.epochs, loss=float("nan"), rate=0.0)
@@ -73,14 +78,21 @@ def train(
         def update(now: Where) -> None:
             bars.update(bar, completed=now.share, epoch=now.epoch, loss=now.loss, rate=now.images_per_second)
 
-        result = run(chosen, data, out, saving, device, update)
-    emit(result) if json else _show(result)
+        def report(row: dict[str, Any]) -> None:
+            if first:
+                say = bars.console.print if bars.console.is_terminal else remark
+                say(f"epoch {row['epoch']}/{chosen.epochs}: loss {row['loss']:.4f}, {_accuracies(row)}")
+
+        result = run(chosen, data, output, device, update, report)
+    if first:
+        emit(result) if json else _show(result)
+
+
+def _accuracies(row: dict[str, Any]) -> str:
+    held_out = row["validation_accuracy"]
+    shown = "" if held_out is None else f", of the held-out {held_out:.2f} %"
+    return f"{row['train_accuracy']:.2f} % of the training images right{shown}"
 
 
 def _show(result: dict[str, Any]) -> None:
-    held_out = result["validation_accuracy"]
-    shown = "" if held_out is None else f", {held_out:.2f} % of the held-out images"
-    show(
-        f"wrote {result['out']}: {result['bytes']:,} bytes, after {result['epoch']} epochs, "
-        f"{result['train_accuracy']:.2f} % of the training images as augmented{shown} right"
-    )
+    show(f"wrote {result['out']}: {result['bytes']:,} bytes, after {result['epoch']} epochs, {_accuracies(result)}")

@@ -1,7 +1,7 @@
 """Recipes, losses and the loop that trains or retrains a network."""
 
 from netsuke.train.augment import Augment
-from netsuke.train.loop import Progress, Saving, accuracy, fit
+from netsuke.train.loop import Output, Progress, accuracy, fit
 from netsuke.train.losses import Objective, distillation
 from netsuke.train.machine import make_fabric
 from netsuke.train.randomness import generator, order
@@ -14,9 +14,9 @@ from netsuke.train.teachers import Teachers, TeacherSource
 __all__ = [
     "Augment",
     "Objective",
+    "Output",
     "Progress",
     "Recipe",
-    "Saving",
     "TeacherSource",
     "Teachers",
     "accuracy",

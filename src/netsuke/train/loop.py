@@ -5,45 +5,54 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset
-from netsuke.nn import binarize_weights, fuse, keep_weights_float, progressive
+from netsuke.data import Dataset, RandomResizedCrop
+from netsuke.nn import binarize_weights, keep_weights_float, progressive
 from netsuke.train import checkpoint
 from netsuke.train.augment import Augment
+from netsuke.train.batches import Batch, Batches
+from netsuke.train.cached_teachers import CachedTeachers
 from netsuke.train.faults import first_fault
 from netsuke.train.log import Log
 from netsuke.train.losses import Objective
 from netsuke.train.machine import make_fabric
 from netsuke.train.optimizers import make_optimizer, set_learning_rate
-from netsuke.train.randomness import derive, generator, order
+from netsuke.train.randomness import derive
 from netsuke.train.recipe import Recipe, differs, parse
 from netsuke.train.schedule import factor
 from netsuke.train.stages import Part, parts
 from netsuke.train.teachers import Teachers
+from netsuke.train.views import FixedViews
 
 EVALUATION_BATCH = 256
+CLOCK_STEPS = 20  # over several processes the clock is asked this often: one decides, and the others must hear of it
+CURVE_STEPS = 50  # between two points of TensorBoard's loss curve
 REMEDY = "try a lower optimizer.learning_rate, a warmup, or clip_gradient; the last checkpoint is from before it"
 
 
 @dataclass(frozen=True)
-class Saving:
-    """When a checkpoint is written beside the one after each epoch: after so many minutes, and every so many steps.
+class Output:
+    """What a run writes: folder/checkpoint.pt, folder/log.csv and, if wanted, folder/tensorboard.
 
-    0 for never.
+    checkpoint_minutes, checkpoint_steps: a checkpoint is written after each epoch, and this often in between; 0 for
+    never.
     """
 
-    minutes: float = 5.0
-    steps: int = 0
+    folder: Path
+    checkpoint_minutes: float = 5.0
+    checkpoint_steps: int = 0
+    tensorboard: bool = False
 
 
 @dataclass
@@ -63,7 +72,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows. share: of the run, 0 to 1. epoch: counted from 1. loss: of the last batch."""
+    """After a step. share: of the run, 0 to 1. epoch: counted from 1. loss: of the last batch."""
 
     share: float
     epoch: int
@@ -77,26 +86,28 @@ def fit(
     data: Dataset,
     augment: Augment,
     validation: Dataset | None = None,
-    teachers: Teachers | None = None,
-    out: Path | None = None,
-    saving: Saving | None = None,
+    teachers: Teachers | CachedTeachers | None = None,
+    output: Output | None = None,
     fabric: Fabric | None = None,
     progress: Callable[[Progress], None] | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Train `model` in place by `recipe` and leave it in eval mode, on the CPU. Returns the last row of the log.
 
-    Of the recipe, everything but `model`, `teacher`, `augment` and `validation` is used, which are given as objects.
-    Batches are `recipe.batch` images; images that do not fill the last one of an epoch wait for another epoch.
+    model: (N, C, H, W) -> logits (N, classes). Of the recipe's `model`, `teacher` and `validation` nothing is used:
+    they are given as objects, and so is the augmentation but for its random_resized_crop and views. Cached teachers
+    bring their own views.
 
-    out: folder of checkpoint.pt and log.csv; a run that was cut off goes on from there, with weights that are bit for
-    bit those of a run that was not (on one CPU with one number of threads). Without it nothing is written. fabric:
-    where it runs, `netsuke.train.make_fabric()` when not given. progress: called after each step.
+    output: where to write; a run that was cut off goes on from its checkpoint there, with weights that are bit for bit
+    those of a run that was not (on one CPU, with one number of threads). Without it nothing is written. fabric: where
+    to run, `netsuke.train.make_fabric()` when not given. progress: called after each step. report: called with each row
+    of the log.
 
     Raises netsuke.Error where the data are too few for a batch, a checkpoint is damaged or of another run, the disk is
     full, or a number stops being finite: it names the step and the layer.
     """
-    loop = _Loop(model, recipe, data, augment, validation, teachers, out, saving or Saving(), fabric, progress)
-    return loop.run()
+    fabric = fabric if fabric is not None else make_fabric(precision=recipe.precision)
+    return _Loop(model, recipe, data, augment, validation, teachers, output, fabric, progress, report).run()
 
 
 @torch.no_grad()
@@ -108,43 +119,49 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = EVAL
     return 100 * right / len(images)
 
 
+@dataclass
 class _Loop:
-    def __init__(
-        self,
-        model: nn.Module,
-        recipe: Recipe,
-        data: Dataset,
-        augment: Augment,
-        validation: Dataset | None,
-        teachers: Teachers | None,
-        out: Path | None,
-        saving: Saving,
-        fabric: Fabric | None,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self.model, self.recipe, self.data, self.augment = model, recipe, data, augment
-        self.validation, self.teachers, self.out, self.saving = validation, teachers, out, saving
-        self.fabric = fabric if fabric is not None else make_fabric(precision=recipe.precision)
-        self.progress = progress
-        self.batches = len(data) // recipe.batch
-        if self.batches == 0:
-            raise Error(
-                f"{data.name} holds {len(data)} images, fewer than one batch of {recipe.batch}: set batch lower"
-            )
-        if recipe.batch % self.fabric.world_size:
-            raise Error(f"a batch of {recipe.batch} cannot be shared by {self.fabric.world_size} processes equally")
-        self.objective = Objective(
-            recipe.loss.kind,
-            recipe.loss.label_weight,
-            recipe.loss.label_smoothing,
-            recipe.loss.temperature,
-            recipe.loss.form,
+    model: nn.Module
+    recipe: Recipe
+    data: Dataset
+    augment: Augment
+    validation: Dataset | None
+    teachers: Teachers | CachedTeachers | None
+    output: Output | None
+    fabric: Fabric
+    progress: Callable[[Progress], None] | None
+    report: Callable[[dict[str, Any]], None] | None
+    at: Position = field(default_factory=Position)
+    row: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values = self.recipe.augment
+        views = self.teachers.views if isinstance(self.teachers, CachedTeachers) else None
+        if views is None and values.views:
+            views = FixedViews(len(self.data), values.views, self.recipe.seed)
+        self.batches = Batches(
+            self.data,
+            self.augment,
+            self.recipe.batch,
+            self.recipe.seed,
+            RandomResizedCrop(**values.random_resized_crop) if values.random_resized_crop else None,
+            views,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            self.fabric.device,
         )
-        self.metric = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
+        loss = self.recipe.loss
+        self.objective = Objective(loss.kind, loss.label_weight, loss.label_smoothing, loss.temperature, loss.form)
+        self.metric = self._metric()
         self.metric.persistent(True)
-        self.at = Position()
-        self.row: dict[str, Any] = {}
-        self.log = Log(out / "log.csv") if out is not None and self.fabric.is_global_zero else None
+        self.log = self.curves = None
+        if self.output is not None and self.fabric.is_global_zero:
+            self.log = Log(self.output.folder / "log.csv")
+            if self.output.tensorboard:
+                self.curves = TensorBoardLogger(self.output.folder, "tensorboard", "")
+
+    def _metric(self) -> MulticlassAccuracy:
+        return MulticlassAccuracy(self.data.num_classes, average="micro", validate_args=False).to(self.fabric.device)
 
     # ------------------------------------------------------------------------------------- the run
     def run(self) -> dict[str, Any]:
@@ -152,7 +169,6 @@ class _Loop:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.student = self._student()
-        self.metric.to(self.fabric.device)
         if self.log is not None and self.at.epoch < self.recipe.epochs:
             self.log.begin(self.at.step, self.at.epoch + 1)
         for part in parts(self.recipe):
@@ -168,47 +184,45 @@ class _Loop:
                 self._epoch(part)
         binarize_weights(self.model)
         progressive(self.model, 1.0)
+        if self.curves is not None:
+            self.curves.finalize("success")
         self.model.eval().cpu()
         return self.row
 
     def _student(self) -> nn.Module:
         """The callable that runs the student forward in training: the only one."""
-        on_cpu = self.fabric.device.type == "cpu"
-        return self.fabric.setup_module(fuse(self.model) if on_cpu else self.model)
+        return self.fabric.setup_module(self.model)
 
     def _epoch(self, part: Part) -> None:
-        chosen = order(self.recipe.seed, self.at.epoch, len(self.data)).numpy()
         finished = (self.at.epoch - part.first) / part.epochs
         self._tell(finished, "epoch")
-        begun, done = time.perf_counter(), self.at.batch
-        self.since = begun
-        saved = begun
-        while self.at.batch < self.batches:
-            self._step(part, chosen, finished)
+        first, before, rate = self.at.batch, self.at.seconds, 0.0
+        last = saved = time.perf_counter()
+        for batch in self.batches.epoch(self.at.epoch, first):
+            self._step(part, batch, finished)
             now = time.perf_counter()
-            self.at.seconds += now - self.since
-            self.since = now
-            rate = (self.at.batch - done) * self.recipe.batch / (now - begun)
+            self.at.seconds += now - last
+            last = now
+            rate = (self.at.batch - first) * self.recipe.batch / (self.at.seconds - before)
             if self.progress is not None:
-                share = self.at.step / (self.batches * self.recipe.epochs)
+                share = self.at.step / (len(self.batches) * self.recipe.epochs)
                 self.progress(Progress(share, self.at.epoch + 1, self.last_loss, rate))
-            if self.at.batch < self.batches and self._is_time(saved):
+            if self.at.batch < len(self.batches) and self._is_time(saved):
                 self._save()
                 saved = time.perf_counter()
         self._close_epoch(rate)
         self._save()
 
-    def _step(self, part: Part, chosen: np.ndarray, finished: float) -> None:
+    def _step(self, part: Part, batch: Batch, finished: float) -> None:
         at, recipe, fabric = self.at, self.recipe, self.fabric
-        in_part = (at.epoch - part.first + at.batch / self.batches) / part.epochs
+        in_part = (at.epoch - part.first + at.batch / len(self.batches)) / part.epochs
         self._tell(in_part, "step")
         rate = factor(recipe.schedule, in_part if recipe.schedule.every == "step" else finished)
         set_learning_rate(self.optimizer, rate)
-        images, labels = self._batch(chosen)
-        targets = self.teachers(images, finished) if self.teachers is not None else []
+        targets = self._targets(batch, finished)
         torch.manual_seed(derive("model", recipe.seed, at.epoch, at.batch, fabric.global_rank))  # of dropout
-        logits = self.student(images)
-        loss = self.objective(logits, labels, targets)
+        logits = self.student(batch.images)
+        loss = self.objective(logits, batch.labels, targets)
         self.wrapped.zero_grad(set_to_none=True)
         fabric.backward(loss)
         norm: Tensor | None = None
@@ -218,34 +232,31 @@ class _Loop:
             )
         self.last_loss = float(loss.detach())
         if not math.isfinite(self.last_loss) or (norm is not None and not math.isfinite(float(norm))):
-            self._fail(images, labels, targets)
+            self._fail(batch, targets)
         self.wrapped.step()
-        self.metric.update(logits.detach(), labels)
-        at.loss += self.last_loss * len(labels)
-        at.images += len(labels)
+        self.metric.update(logits.detach(), batch.labels)
+        at.loss += self.last_loss * len(batch.labels)
+        at.images += len(batch.labels)
         at.step += 1
         at.batch += 1
+        if self.curves is not None and at.step % CURVE_STEPS == 0:
+            self.curves.log_metrics({"batch_loss": self.last_loss}, at.step)
 
-    def _batch(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """This process's part of the batch. The random numbers are the whole batch's, whoever has which part."""
-        at, size = self.at, self.recipe.batch
-        own = size // self.fabric.world_size
-        mine = slice(self.fabric.global_rank * own, (self.fabric.global_rank + 1) * own)
-        images, labels = self.data.read(chosen[at.batch * size : (at.batch + 1) * size][mine])
-        draws = self.augment.draw(size, generator(self.recipe.seed, at.epoch, at.batch, 0))[mine]
-        x = self.augment.apply(torch.from_numpy(images).to(self.fabric.device), draws)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return x, torch.from_numpy(labels).to(self.fabric.device)
+    def _targets(self, batch: Batch, finished: float) -> list[Tensor]:
+        """What the teachers say of the batch."""
+        if isinstance(self.teachers, CachedTeachers):
+            return self.teachers(batch.images, finished, batch.indices, batch.view)
+        return [] if self.teachers is None else self.teachers(batch.images, finished)
 
     def _tell(self, finished: float, when: str) -> None:
         """The only place where what sharpens over time hears how far training is."""
         if self.recipe.progressive == when:
             progressive(self.model, finished)
 
-    def _fail(self, images: Tensor, labels: Tensor, targets: list[Tensor]) -> None:
+    def _fail(self, batch: Batch, targets: list[Tensor]) -> None:
         def again() -> Tensor:
             with self.fabric.autocast():
-                return self.objective(self.model(images), labels, targets)
+                return self.objective(self.model(batch.images), batch.labels, targets)
 
         self.wrapped.zero_grad(set_to_none=True)
         where = first_fault(self.model, again)
@@ -257,8 +268,7 @@ class _Loop:
     # ------------------------------------------------------------------------------------- after an epoch
     def _close_epoch(self, rate: float) -> None:
         at = self.at
-        sums = torch.tensor([at.loss, at.images], dtype=torch.float64, device=self.fabric.device)
-        loss, images = self.fabric.all_reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        loss, images = self._summed()
         self.row = {
             "step": at.step,
             "epoch": at.epoch + 1,
@@ -273,6 +283,16 @@ class _Loop:
         self.metric.reset()
         if self.log is not None:
             self.log.add(self.row)
+        if self.curves is not None:
+            self.curves.log_metrics({name: value for name, value in self.row.items() if value is not None}, at.step)
+        if self.report is not None:
+            self.report(self.row)
+
+    def _summed(self) -> tuple[float, int]:
+        """Loss and images of the epoch so far, over all processes."""
+        sums = torch.tensor([self.at.loss, self.at.images], dtype=torch.float64, device=self.fabric.device)
+        loss, images = self.fabric.all_reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        return loss, int(images)
 
     @torch.inference_mode()
     def _validate(self) -> float | None:
@@ -281,7 +301,7 @@ class _Loop:
             return None
         self._average_statistics()
         self.model.eval()
-        metric = MulticlassAccuracy(self.data.num_classes, average="micro", validate_args=False).to(self.fabric.device)
+        metric = self._metric()
         own = np.arange(self.fabric.global_rank, len(self.validation), self.fabric.world_size)
         for start in range(0, len(own), EVALUATION_BATCH):
             images, labels = self.validation.read(own[start : start + EVALUATION_BATCH])
@@ -302,47 +322,44 @@ class _Loop:
 
     # ------------------------------------------------------------------------------------- checkpoints
     def _is_time(self, saved: float) -> bool:
-        if self.out is None:
+        if self.output is None:
             return False
-        if self.saving.steps and self.at.step % self.saving.steps == 0:
+        if self.output.checkpoint_steps and self.at.step % self.output.checkpoint_steps == 0:
             return True
-        late = self.saving.minutes > 0 and time.perf_counter() - saved > 60 * self.saving.minutes
-        if self.fabric.world_size > 1:  # one clock decides for all, now and then: a broadcast at each step would cost
-            return self.at.step % 20 == 0 and bool(self.fabric.broadcast(late))
+        late = 0 < self.output.checkpoint_minutes * 60 < time.perf_counter() - saved
+        if self.fabric.world_size > 1:
+            return self.at.step % CLOCK_STEPS == 0 and bool(self.fabric.broadcast(late))
         return late
 
     def _save(self) -> None:
-        if self.out is None:
+        if self.output is None:
             return
         self._average_statistics()
-        bad = [name for name, value in self.model.state_dict().items() if not bool(torch.isfinite(value).all())]
-        if bad:
-            raise Error(f"after step {self.at.step} the weight {bad[0]} is not finite\n{REMEDY}")
+        weights = self.model.state_dict()
+        bad = next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None)
+        if bad is not None:
+            raise Error(f"after step {self.at.step} the weight {bad} is not finite\n{REMEDY}")
         with self.metric.sync_context(should_sync=self.fabric.world_size > 1):
-            correct = {name: value.cpu() for name, value in self.metric.state_dict().items()}
-        sums = torch.tensor([self.at.loss, self.at.images], dtype=torch.float64, device=self.fabric.device)
-        loss, images = self.fabric.all_reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+            counts = {name: value.cpu() for name, value in self.metric.state_dict().items()}
+        loss, images = self._summed()
         if self.fabric.is_global_zero:
-            position = {**asdict(self.at), "loss": loss, "images": int(images)}
-            checkpoint.save(
-                self.out / "checkpoint.pt",
-                {
-                    "recipe": self.recipe.toml(),
-                    "images": len(self.data),
-                    "position": position,
-                    "accuracy": correct,
-                    "row": self.row,
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                },
-            )
+            state = {
+                "recipe": self.recipe.toml(),
+                "images": len(self.data),
+                "position": {**asdict(self.at), "loss": loss, "images": images},
+                "accuracy": counts,
+                "row": self.row,
+                "model": weights,
+                "optimizer": self.optimizer.state_dict(),
+            }
+            checkpoint.save(self.output.folder / "checkpoint.pt", state)
         self.fabric.barrier()
 
     def _resume(self) -> dict[str, Any] | None:
         """Load the checkpoint, if there is one; the optimizer's part is for the stage that it belongs to."""
-        if self.out is None or not (self.out / "checkpoint.pt").exists():
+        if self.output is None or not (self.output.folder / "checkpoint.pt").exists():
             return None
-        path = self.out / "checkpoint.pt"
+        path = self.output.folder / "checkpoint.pt"
         state = checkpoint.load(path)
         difference = differs(parse(state["recipe"], str(path)), self.recipe)
         if difference:
@@ -358,5 +375,5 @@ class _Loop:
         if self.fabric.is_global_zero:
             self.metric.load_state_dict(state["accuracy"])
         else:
-            self.at.loss, self.at.images = 0.0, 0
+            self.at.loss, self.at.images = 0.0, 0  # the first process holds all sums
         return state

@@ -7,35 +7,39 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from lightning_fabric import Fabric
 
 from netsuke import atomic
 from netsuke.artifact.contract import Error
-from netsuke.data import Preprocess, holdout, open_dataset
+from netsuke.data import Dataset, Preprocess, holdout, open_dataset
 from netsuke.models import create_model, get_model, load_weights
 from netsuke.train.augment import Augment
-from netsuke.train.loop import Progress, Saving, fit
+from netsuke.train.cached_teachers import CachedTeachers
+from netsuke.train.loop import Output, Progress, fit
 from netsuke.train.machine import make_fabric
 from netsuke.train.randaugment import RandAugment
 from netsuke.train.recipe import Augmentation, Recipe, Teacher, differs, parse
+from netsuke.train.table import to_toml
 from netsuke.train.teachers import Teachers, TeacherSource
+from netsuke.train.views import FixedViews
 
 
 def run(
     recipe: Recipe,
     spec: str,
-    out: Path,
-    saving: Saving | None = None,
+    output: Output,
     device: str = "auto",
     progress: Callable[[Progress], None] | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Train by `recipe` on the training split of the data set `spec`, in the folder `out`, from where it stands there.
+    """Train by `recipe` on the training split of the data set `spec`, in `output.folder`, from where it stands there.
 
-    Writes recipe.toml (as it ran), checkpoint.pt, log.csv and, at the end, model.safetensors: the weights after the
+    Writes what `fit` does, recipe.toml (the recipe as it ran) and, at the end, model.safetensors: the weights after the
     last epoch. Returns `out` (that file), its `bytes`, and the last row of the log. The test split is not opened.
+    progress, report: as for `fit`.
 
-    Raises netsuke.Error as `fit`, and where `out` holds a run of another recipe.
+    Raises netsuke.Error as `fit`, and where the folder holds a run of another recipe.
     """
-    _claim(out, recipe)
     entry = get_model(recipe.model.name)
     preprocess = Preprocess(**entry.preprocess)
     data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
@@ -46,20 +50,14 @@ def run(
     model = create_model(recipe.model.name, seed=recipe.seed, **arguments)
     if recipe.model.weights:
         load_weights(model, recipe.model.weights)
+    augment = make_augment(recipe.augment, preprocess)
     fabric = make_fabric(device, recipe.precision)
-    row = fit(
-        model,
-        recipe,
-        data,
-        make_augment(recipe.augment, preprocess),
-        validation,
-        _teachers(recipe, data.num_classes, fabric.device) if recipe.teacher else None,
-        out,
-        saving,
-        fabric,
-        progress,
-    )
-    path = out / "model.safetensors"
+    if fabric.is_global_zero:
+        _claim(output.folder, recipe)
+    fabric.barrier()
+    teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
+    row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
+    path = output.folder / "model.safetensors"
     if fabric.is_global_zero:
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
         atomic.write(path, safetensors.torch.save(weights))
@@ -73,21 +71,26 @@ def make_augment(values: Augmentation, preprocess: Preprocess) -> Augment:
     return Augment(preprocess, values.crop_padding, values.flip, rand_augment, values.lighting, channels_last=True)
 
 
-def _teachers(recipe: Recipe, classes: int, device: Any) -> Teachers:
+def _teachers(recipe: Recipe, data: Dataset, folder: Path, fabric: Fabric) -> Teachers | CachedTeachers:
     def source(i: int, teacher: Teacher) -> TeacherSource:
         if not teacher.weights:
             raise Error(
                 f"teacher.{i}.weights is empty: say where the weights of {teacher.model} are, "
                 f"as in --set teacher.{i}.weights=FILE"
             )
-        return TeacherSource(teacher.model, teacher.weights, {"num_classes": classes, **teacher.arguments})
+        return TeacherSource(teacher.model, teacher.weights, {"num_classes": data.num_classes, **teacher.arguments})
 
-    return Teachers.load(
+    teachers = Teachers.load(
         [source(i, teacher) for i, teacher in enumerate(recipe.teacher)],
         curriculum=recipe.loss.curriculum,
         precision=recipe.loss.teacher_precision,
-        device=device,
+        device=fabric.device,
     )
+    if not recipe.augment.views:
+        return teachers
+    views = FixedViews(len(data), recipe.augment.views, recipe.seed)
+    name = f"teachers-{fabric.node_rank}" if fabric.node_rank else "teachers"  # machines cannot share the files
+    return CachedTeachers(teachers, folder / name, data, views, to_toml(recipe.augment))
 
 
 def _claim(out: Path, recipe: Recipe) -> None:
