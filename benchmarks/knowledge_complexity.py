@@ -1,0 +1,277 @@
+"""Does knowledge complexity say which teacher to distil from? Four published CIFAR-10 ResNets teach small students.
+
+Each teacher's soft labels alone teach a one-bit ResNet-8 (AdaBin's layers, one block a stage, 12 million
+multiply-accumulates), from scratch, on all training images; the teachers' outputs of a few fixed augmentations of each
+image are cached. The teachers were trained on all training images too, so only test images are held out for them:
+the even ones give the score, and the odd ones the accuracy that it is compared with. Everything is fixed beforehand;
+nothing is chosen by an outcome.
+
+    python benchmarks/knowledge_complexity.py --models ../shared/models/resnet_cifar10 \
+        --data cifar10:../shared/data/cifar-10-batches-bin --out build/knowledge_complexity [--share 1/2] [--page FILE]
+
+It may be killed at any time: started again it goes on where it was. --share 1/2 and --share 2/2 are two processes that
+halve the runs between them, one core each; once all runs are there, either prints the outcome, as does another start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from netsuke import Error, Preprocess, atomic
+from netsuke.analyze import knowledge_complexity
+from netsuke.cli.machine import cpu_name
+from netsuke.data import Dataset, normalise, open_dataset, subset
+from netsuke.models import create_model, get_model, load_weights
+from netsuke.models.adabin_resnet import AdaBinCifarResNet
+from netsuke.models.resnet import pad_shortcut
+from netsuke.train import Output, Recipe, Teachers, fit, make_augment, read_recipe
+from netsuke.train.cached_teachers import CachedTeachers
+from netsuke.train.recipe import Loss, Teacher
+from netsuke.train.views import FixedViews
+
+NAMES = ("resnet20", "resnet32", "resnet44", "resnet56")
+RECIPE = "adabin-cifar10-resnet20"
+DEPTHS, WIDTHS = (1, 1, 1), (16, 32, 64)
+PREPROCESS = Preprocess(**get_model("resnet20").preprocess)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared. views: fixed augmentations of an image. precision: in which the teachers run."""
+
+    teachers: dict[str, nn.Module]
+    train: Dataset
+    test: Dataset
+    out: Path
+    epochs: int = 10
+    seeds: int = 3
+    views: int = 5
+    precision: str = "bfloat16"
+
+    def runs(self) -> list[tuple[str, int]]:
+        return [(name, seed) for name in self.teachers for seed in range(self.seeds)]
+
+    def half(self, odd: bool) -> Dataset:
+        return subset(self.test, np.arange(int(odd), len(self.test), 2))
+
+    def settings(self) -> dict[str, Any]:
+        """What all results must share."""
+        return {
+            "teachers": list(self.teachers),
+            "epochs": self.epochs,
+            "seeds": self.seeds,
+            "views": self.views,
+            "precision": self.precision,
+            "student": {"depths": DEPTHS, "widths": WIDTHS},
+            "recipe": RECIPE,
+            "images": [len(self.train), len(self.test)],
+        }
+
+
+def student(seed: int, classes: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AdaBinCifarResNet(DEPTHS, WIDTHS, pad_shortcut, classes, "published")
+
+
+def recipe_of(study: Study, name: str, seed: int) -> Recipe:
+    """The shipped recipe, shortened, with the teacher's soft labels alone for a loss."""
+    recipe = read_recipe(RECIPE, epochs=study.epochs)
+    batch = min(recipe.batch, len(study.train))
+    return replace(
+        recipe, seed=seed, batch=batch, loss=Loss(kind="soft"), teacher=(Teacher(name, "given as an object"),)
+    )
+
+
+def teach(study: Study, name: str, seed: int) -> dict[str, Any]:
+    """Train one student, from where it stands, and measure it on the odd test images and on all."""
+    recipe = recipe_of(study, name, seed)
+    augment = make_augment(recipe.augment, PREPROCESS)
+    teachers = CachedTeachers(
+        Teachers([study.teachers[name]], precision=study.precision),
+        study.out / "teachers",
+        study.train,
+        FixedViews(len(study.train), study.views, seed=0),
+        repr((recipe.augment, PREPROCESS)),
+    )
+    model = student(seed, study.train.num_classes)
+    folder(study, name, seed).mkdir(parents=True, exist_ok=True)
+    row = fit(model, recipe, study.train, augment, teachers=teachers, output=Output(folder(study, name, seed)))
+    measured = {"odd": measure(model, study.half(odd=True)), "all": measure(model, study.test)}
+    return {"teacher": name, "seed": seed, "test": measured, "last_epoch": row}
+
+
+@torch.inference_mode()
+def measure(model: nn.Module, data: Dataset) -> dict[str, float]:
+    """Accuracy in per cent, and the cross entropy with the labels in nats an image."""
+    right = loss = 0.0
+    for images, labels in data.batches(250):
+        logits, target = model(torch.from_numpy(normalise(images, PREPROCESS))), torch.from_numpy(labels)
+        right += float((logits.argmax(1) == target).sum())
+        loss += float(cross_entropy(logits, target, reduction="sum"))
+    return {"top1": round(100 * right / len(data), 3), "cross_entropy": round(loss / len(data), 5)}
+
+
+def folder(study: Study, name: str, seed: int) -> Path:
+    return study.out / f"{name}-{seed}"
+
+
+def result_of(study: Study, name: str, seed: int) -> dict[str, Any] | None:
+    """The result of a finished run. Raises netsuke.Error where it is one of another study."""
+    path = folder(study, name, seed) / "result.json"
+    if not path.exists():
+        return None
+    result = json.loads(path.read_text())
+    if result["study"] != json.loads(json.dumps(study.settings())):
+        raise Error(f"{path} is of a study with other settings: choose another --out, or give the same settings")
+    return result
+
+
+def run_share(study: Study, share: int, of: int) -> None:
+    """Every run of this share that is not finished. A share has whole teachers, so that no output is made twice."""
+    for i, (name, seed) in enumerate(study.runs()):
+        if i // study.seeds % of != share - 1 or result_of(study, name, seed) is not None:
+            continue
+        print(f"{name} teaches the student of seed {seed}", file=sys.stderr, flush=True)
+        result = {**teach(study, name, seed), "study": study.settings()}
+        atomic.write(folder(study, name, seed) / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+
+
+def outcome(study: Study) -> dict[str, Any] | None:
+    """Teachers by their score, what their students reached, and how often both agree. None while runs are missing."""
+    runs = [result_of(study, name, seed) for name, seed in study.runs()]
+    if any(run is None for run in runs):
+        return None
+    rows = []
+    for score in knowledge_complexity(study.teachers, study.half(odd=False), PREPROCESS):
+        own = [run["test"] for run in runs if run is not None and run["teacher"] == score.name]
+        row = {key: getattr(score, key) for key in ("name", "complexity", "cross_entropy", "top1", "parameters")}
+        for half in ("odd", "all"):
+            for key in ("top1", "cross_entropy"):
+                row[f"students_{half}_{key}"] = spread([run[half][key] for run in own])
+        rows.append(row)
+    scores = {
+        "knowledge complexity": ("complexity", 1),
+        "fewest parameters": ("parameters", 1),
+        "least cross entropy": ("cross_entropy", 1),
+        "highest accuracy": ("top1", -1),
+    }
+    return {
+        **study.settings(),
+        "machine": cpu_name(),
+        "rows": rows,
+        "pairs": len(rows) * (len(rows) - 1) // 2,
+        "agreement": {name: agreement(rows, *score) for name, score in scores.items()},
+        "runs": [{key: value for key, value in run.items() if key != "study"} for run in runs if run is not None],
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean and sample standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": round(statistics.fmean(values), 4), "deviation": round(deviation, 4)}
+
+
+def agreement(rows: list[dict[str, Any]], key: str, sign: int) -> int:
+    """How many pairs of teachers the score `key` orders as the mean accuracy of their students does. sign: 1 where a
+    small score is the better one, else -1."""
+    return sum(
+        (sign * (a[key] - b[key]) < 0) == (a["students_odd_top1"]["mean"] > b["students_odd_top1"]["mean"])
+        for a, b in combinations(rows, 2)
+        if a[key] != b[key] and a["students_odd_top1"]["mean"] != b["students_odd_top1"]["mean"]
+    )
+
+
+def page(found: dict[str, Any]) -> str:
+    """The outcome as a page."""
+    pm = "{mean:.2f} ± {deviation:.2f}".format_map
+    head = ["teacher", "parameters", "held-out cross entropy", "its accuracy", "knowledge complexity"]
+    head += ["students, odd images", "students, all images", "students' cross entropy, all"]
+    lines = [head, ["---"] * len(head)]
+    for row in found["rows"]:
+        own = [row["name"], f"{row['parameters']:,}", f"{row['cross_entropy']:.3f}", f"{row['top1']:.1f} %"]
+        own += [f"{row['complexity']:.4f}", pm(row["students_odd_top1"]), pm(row["students_all_top1"])]
+        lines.append([*own, pm(row["students_all_cross_entropy"])])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    reached = [row["students_odd_top1"] for row in found["rows"]]
+    apart = max(r["mean"] for r in reached) - min(r["mean"] for r in reached)
+    images = found["images"][1] // 2
+    middle = statistics.fmean(r["mean"] for r in reached) / 100
+    error = 100 * (middle * (1 - middle) / images) ** 0.5
+    agreed = ", ".join(f"{name} {count}" for name, count in found["agreement"].items())
+    seeds = statistics.fmean(r["deviation"] for r in reached)
+    return f"""# Knowledge complexity
+
+Written by `benchmarks/knowledge_complexity.py`, never by hand; that file says how.
+
+Each of {len(found["rows"])} teachers has {found["seeds"]} students: {found["epochs"]} epochs of {found["images"][0]:,}
+images, {found["views"]} fixed augmentations each, on {found["machine"]}. Lowest complexity first; the score and the
+teachers' own figures are from the even test images. Students: mean and sample deviation over the seeds; accuracies in
+per cent, cross entropies in nats.
+
+{table}
+
+On the odd images, the best and the worst teacher's students are {apart:.2f} points apart; seeds deviate by
+{seeds:.2f} points on average, and the standard error of one accuracy on these {images} images is {error:.2f}.
+Of {found["pairs"]} pairs of teachers, so many are ordered as their students came out: {agreed}.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=Path, required=True, help="folder of resnet20-*.th and so on")
+    parser.add_argument("--data", required=True, help="SPEC, as in cifar10:PATH")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, cached outputs and results")
+    parser.add_argument("--teachers", default=",".join(NAMES))
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--views", type=int, default=5)
+    parser.add_argument("--precision", default="bfloat16", help="of the teachers: float32 or bfloat16")
+    parser.add_argument("--images", type=int, default=0, help="only the first so many training images, for a try")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--share", default="1/1")
+    parser.add_argument("--page", type=Path, help="write the outcome as Markdown")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    try:
+        train, test = (open_dataset(given.data, split) for split in ("train", "test"))
+        if given.images:
+            train = subset(train, np.arange(min(given.images, len(train))))
+        teachers = {name: published(name, given.models) for name in given.teachers.split(",")}
+        study = Study(teachers, train, test, given.out, given.epochs, given.seeds, given.views, given.precision)
+        share, of = (int(number) for number in given.share.split("/"))
+        run_share(study, share, of)
+        found = outcome(study)
+        if found is None:
+            print("the other share has runs to do", file=sys.stderr)
+            return
+        atomic.write(given.out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
+        if given.page:
+            atomic.write(given.page, page(found).encode())
+        print(page(found))
+    except Error as error:
+        sys.exit(f"error: {error}")
+
+
+def published(name: str, models: Path) -> nn.Module:
+    """The teacher with its published weights, in eval mode."""
+    paths = sorted(models.glob(f"{name}-*.th"))
+    if len(paths) != 1:
+        raise Error(f"{models} holds {len(paths)} files {name}-*.th, and one is needed: give --models their folder")
+    return load_weights(create_model(name), paths[0]).eval()
+
+
+if __name__ == "__main__":
+    main()
