@@ -3,6 +3,7 @@
 from netsuke.data.crop import RandomResizedCrop
 from netsuke.data.dataset import ArrayDataset, Dataset
 from netsuke.data.imagefolder import ImageFolder
+from netsuke.data.loader import Loader
 from netsuke.data.normalise import normalise
 from netsuke.data.preprocess import Preprocess
 from netsuke.data.spec import Sizing, kinds, open_dataset
@@ -13,6 +14,7 @@ __all__ = [
     "ArrayDataset",
     "Dataset",
     "ImageFolder",
+    "Loader",
     "Preprocess",
     "RandomResizedCrop",
     "Sizing",

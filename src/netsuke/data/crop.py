@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
+from random import Random
 
 from netsuke.artifact.contract import Error
 
@@ -44,8 +43,9 @@ class RandomResizedCrop:
 
     def box(self, width: int, height: int, seed: int) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) in pixels of an image of this size; a function of the seed, 0 or more, alone."""
-        random = np.random.Generator(np.random.PCG64(int(seed)))
-        for area, shape, down, right in random.random((TRIES, 4)):
+        uniform = Random(int(seed)).random  # Python promises to keep its stream
+        for _ in range(TRIES):
+            area, shape, down, right = uniform(), uniform(), uniform(), uniform()
             target = width * height * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
             low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
             ratio = math.exp(low + shape * (high - low))

@@ -10,6 +10,7 @@ import numpy as np
 
 from netsuke.artifact.contract import Error
 from netsuke.data.crop import RandomResizedCrop
+from netsuke.data.loader import Loader
 
 
 class Dataset(ABC):
@@ -43,7 +44,7 @@ class Dataset(ABC):
         """
 
     def batches(self, size: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images uint8 (n, C, H, W) and labels int64 (n,), n at most `size`, in order.
+        """Images uint8 (n, C, H, W) and labels int64 (n,), n at most `size`, in order; files are read ahead.
 
         limit: read only that many images, evenly spaced (a folder is sorted by class, so its first images are one
         class). Raises Error if `size` or `limit` is not positive.
@@ -52,8 +53,7 @@ class Dataset(ABC):
             raise Error(f"batch size and limit must be 1 or more, got {size} and {limit}")
         count = len(self) if limit is None else min(limit, len(self))
         indices = np.arange(count, dtype=np.int64) * len(self) // count
-        for start in range(0, count, size):
-            yield self.read(indices[start : start + size])
+        yield from Loader(self, (indices[start : start + size] for start in range(0, count, size)))
 
 
 @dataclass
