@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, RandomResizedCrop
-from netsuke.nn import binarize_weights, keep_weights_float, progressive
+from netsuke.nn import binarize_weights, fuse, keep_weights_float, progressive
 from netsuke.train import checkpoint
 from netsuke.train.augment import Augment
 from netsuke.train.batches import Batch, Batches
@@ -191,7 +191,8 @@ class _Loop:
 
     def _student(self) -> nn.Module:
         """The callable that runs the student forward in training: the only one."""
-        return self.fabric.setup_module(self.model)
+        on_cpu = self.fabric.device.type == "cpu"
+        return self.fabric.setup_module(fuse(self.model) if on_cpu else self.model)
 
     def _epoch(self, part: Part) -> None:
         finished = (self.at.epoch - part.first) / part.epochs
