@@ -49,7 +49,7 @@ PREPROCESS = Preprocess(**get_model("resnet20").preprocess)
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared. views: fixed augmentations of an image. precision: in which the teachers run."""
+    """What is compared. views: fixed augmentations of an image. precision: of teachers and students."""
 
     teachers: dict[str, nn.Module]
     train: Dataset
@@ -89,9 +89,13 @@ def student(seed: int, classes: int) -> nn.Module:
 def recipe_of(study: Study, name: str, seed: int) -> Recipe:
     """The shipped recipe, shortened, with the teacher's soft labels alone for a loss."""
     recipe = read_recipe(RECIPE, epochs=study.epochs)
-    batch = min(recipe.batch, len(study.train))
     return replace(
-        recipe, seed=seed, batch=batch, loss=Loss(kind="soft"), teacher=(Teacher(name, "given as an object"),)
+        recipe,
+        seed=seed,
+        batch=min(recipe.batch, len(study.train)),
+        precision=study.precision,
+        loss=Loss(kind="soft"),
+        teacher=(Teacher(name, "given as an object"),),
     )
 
 
@@ -238,7 +242,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--views", type=int, default=5)
-    parser.add_argument("--precision", default="bfloat16", help="of the teachers: float32 or bfloat16")
+    parser.add_argument("--precision", default="bfloat16", help="of teachers and students: float32 or bfloat16")
     parser.add_argument("--images", type=int, default=0, help="only the first so many training images, for a try")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--share", default="1/1")
