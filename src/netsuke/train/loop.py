@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset, RandomResizedCrop
+from netsuke.data import Dataset, Loader, RandomResizedCrop
 from netsuke.nn import binarize_weights, fuse, keep_weights_float, progressive
 from netsuke.train import checkpoint
 from netsuke.train.augment import Augment
@@ -146,6 +146,7 @@ class _Loop:
             self.recipe.seed,
             RandomResizedCrop(**values.random_resized_crop) if values.random_resized_crop else None,
             views,
+            self.recipe.shard_group,
             self.fabric.global_rank,
             self.fabric.world_size,
             self.fabric.device,
@@ -191,8 +192,11 @@ class _Loop:
 
     def _student(self) -> nn.Module:
         """The callable that runs the student forward in training: the only one."""
-        on_cpu = self.fabric.device.type == "cpu"
-        return self.fabric.setup_module(fuse(self.model) if on_cpu else self.model)
+        if self.fabric.device.type == "cpu":
+            return self.fabric.setup_module(fuse(self.model))
+        if self.recipe.sync_batch_norm and self.fabric.world_size > 1:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        return self.fabric.setup_module(self.model)
 
     def _epoch(self, part: Part) -> None:
         finished = (self.at.epoch - part.first) / part.epochs
@@ -257,7 +261,8 @@ class _Loop:
     def _fail(self, batch: Batch, targets: list[Tensor]) -> None:
         def again() -> Tensor:
             with self.fabric.autocast():
-                return self.objective(self.model(batch.images), batch.labels, targets)
+                images = batch.images.to(next(self.model.parameters()).dtype)
+                return self.objective(self.model(images), batch.labels, targets)
 
         self.wrapped.zero_grad(set_to_none=True)
         where = first_fault(self.model, again)
@@ -301,16 +306,15 @@ class _Loop:
         if self.validation is None:
             return None
         self._average_statistics()
-        self.model.eval()
+        self.student.eval()
         metric = self._metric()
         own = np.arange(self.fabric.global_rank, len(self.validation), self.fabric.world_size)
-        for start in range(0, len(own), EVALUATION_BATCH):
-            images, labels = self.validation.read(own[start : start + EVALUATION_BATCH])
+        places = [own[i : i + EVALUATION_BATCH] for i in range(0, len(own), EVALUATION_BATCH)]
+        for images, labels in Loader(self.validation, places):
             x = self.augment.plain(torch.from_numpy(images).to(self.fabric.device))
-            with self.fabric.autocast():
-                logits = self.model(x.contiguous(memory_format=torch.channels_last))
+            logits = self.student(x.contiguous(memory_format=torch.channels_last))
             metric.update(logits, torch.from_numpy(labels).to(self.fabric.device))
-        self.model.train()
+        self.student.train()
         return round(100 * float(metric.compute()), 3)
 
     def _average_statistics(self) -> None:

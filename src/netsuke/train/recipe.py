@@ -157,7 +157,8 @@ class Recipe(Table):
     forward and backward pass; bfloat16 keeps float32 weights. clip_gradient: largest norm of all gradients, 0 for any.
     validation: how many of the training images are held out and measured after each epoch. progressive: when the
     estimators that sharpen over time are told how far training is (`netsuke.nn.progressive`). sync_batch_norm: batch
-    statistics over all processes, where the device can. about: what the recipe is, for people.
+    statistics over all processes, on GPUs. shard_group: how many WebDataset shards are read from at a time, 0 for all.
+    about: what the recipe is, for people.
     """
 
     model: Model
@@ -169,6 +170,7 @@ class Recipe(Table):
     validation: Whole = 0
     progressive: Literal["epoch", "step", "never"] = "epoch"
     sync_batch_norm: bool = False
+    shard_group: Whole = 0
     about: str = ""
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
