@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from netsuke.artifact.contract import Error, first_line
 
 FORMAT = "netsuke training checkpoint 1"
 _UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError,
+    zipfile.BadZipFile, zlib.error, NotImplementedError,
 )  # fmt: skip
 
 
@@ -36,6 +39,9 @@ def load(path: Path) -> dict[str, Any]:
     Raises netsuke.Error where it is damaged, or is no checkpoint of a run.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # torch itself passes over the checksums
+                raise zipfile.BadZipFile
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise Error(f"{path} cannot be read: {error.strerror or first_line(error)}") from None

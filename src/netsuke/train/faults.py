@@ -20,25 +20,21 @@ def first_fault(model: nn.Module, run: Callable[[], Tensor]) -> str:
             return f"the weight {name}, made so by the step before, is the first"
     found: list[str] = []
 
-    def output(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: Any, made: Any) -> None:
+    def watch(name: str) -> Callable[..., None]:
+        def gradient(value: Tensor) -> None:
+            if not found and not _finite(value):
+                found.append(f"the gradient that comes to the output of {name} is the first")
+
+        def hook(layer: nn.Module, _: Any, made: Any) -> None:
             if not found and isinstance(made, Tensor) and not _finite(made):
-                found.append(f"the output of {name} ({type(model.get_submodule(name)).__name__}) is the first")
+                found.append(f"the output of {name} ({type(layer).__name__}) is the first")
+            if isinstance(made, Tensor) and made.requires_grad:
+                made.register_hook(gradient)
 
         return hook
 
-    def gradient(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: Any, __: Any) -> None:
-            if not found and any(isinstance(g, Tensor) and not _finite(g) for g in inputs):
-                found.append(f"the gradient at the input of {name} is the first")
-
-        return hook
-
-    handles = []
-    for name, module in model.named_modules():
-        if name and not list(module.children()):
-            handles.append(module.register_forward_hook(output(name)))
-            handles.append(module.register_full_backward_hook(gradient(name)))
+    layers = [(name, module) for name, module in model.named_modules() if name and not list(module.children())]
+    handles = [layer.register_forward_hook(watch(name)) for name, layer in layers]
     try:
         loss = run()
         if not found and _finite(loss):

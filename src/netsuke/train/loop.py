@@ -16,6 +16,7 @@ from lightning_fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from netsuke import atomic
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, Loader, RandomResizedCrop
 from netsuke.nn import binarize_weights, fuse, keep_weights_float, progressive
@@ -43,7 +44,7 @@ REMEDY = "try a lower optimizer.learning_rate, a warmup, or clip_gradient; the l
 
 @dataclass(frozen=True)
 class Output:
-    """What a run writes: folder/checkpoint.pt, folder/log.csv and, if wanted, folder/tensorboard.
+    """What a run writes into `folder`: checkpoint.pt, log.csv, recipe.toml (as it runs) and, if wanted, tensorboard.
 
     checkpoint_minutes, checkpoint_steps: a checkpoint is written after each epoch, and this often in between; 0 for
     never.
@@ -171,6 +172,8 @@ class _Loop:
         self.model.train()
         self.student = self._student()
         if self.log is not None and self.at.epoch < self.recipe.epochs:
+            self.log.path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(self.log.path.with_name("recipe.toml"), self.recipe.toml().encode())
             self.log.begin(self.at.step, self.at.epoch + 1)
         for part in parts(self.recipe):
             if self.at.epoch >= part.last:
@@ -247,6 +250,11 @@ class _Loop:
         if self.curves is not None and at.step % CURVE_STEPS == 0:
             self.curves.log_metrics({"batch_loss": self.last_loss}, at.step)
 
+    def _again(self, images: Tensor) -> Tensor:
+        """Logits of the model itself, in the precision of the run."""
+        with self.fabric.autocast():
+            return self.model(images.to(next(self.model.parameters()).dtype))
+
     def _targets(self, batch: Batch, finished: float) -> list[Tensor]:
         """What the teachers say of the batch."""
         if isinstance(self.teachers, CachedTeachers):
@@ -259,13 +267,8 @@ class _Loop:
             progressive(self.model, finished)
 
     def _fail(self, batch: Batch, targets: list[Tensor]) -> None:
-        def again() -> Tensor:
-            with self.fabric.autocast():
-                images = batch.images.to(next(self.model.parameters()).dtype)
-                return self.objective(self.model(images), batch.labels, targets)
-
         self.wrapped.zero_grad(set_to_none=True)
-        where = first_fault(self.model, again)
+        where = first_fault(self.model, lambda: self.objective(self._again(batch.images), batch.labels, targets))
         raise Error(
             f"step {self.at.step + 1} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}) has the loss "
             f"{self.last_loss:g}: {where} that is not finite\n{REMEDY}"
@@ -306,15 +309,15 @@ class _Loop:
         if self.validation is None:
             return None
         self._average_statistics()
-        self.student.eval()
+        self.model.eval()  # itself: a rewritten form of it may hold on to what was so in training
         metric = self._metric()
         own = np.arange(self.fabric.global_rank, len(self.validation), self.fabric.world_size)
         places = [own[i : i + EVALUATION_BATCH] for i in range(0, len(own), EVALUATION_BATCH)]
         for images, labels in Loader(self.validation, places):
             x = self.augment.plain(torch.from_numpy(images).to(self.fabric.device))
-            logits = self.student(x.contiguous(memory_format=torch.channels_last))
+            logits = self._again(x.contiguous(memory_format=torch.channels_last))
             metric.update(logits, torch.from_numpy(labels).to(self.fabric.device))
-        self.student.train()
+        self.model.train()
         return round(100 * float(metric.compute()), 3)
 
     def _average_statistics(self) -> None:
@@ -368,7 +371,10 @@ class _Loop:
         state = checkpoint.load(path)
         difference = differs(parse(state["recipe"], str(path)), self.recipe)
         if difference:
-            raise Error(f"{path} is of another recipe ({difference})\nchoose another --out, or remove that folder")
+            raise Error(
+                f"{self.output.folder} holds a run of another recipe ({difference})\n"
+                "choose another --out, or give the same recipe, --set and --epochs to go on with that run"
+            )
         if state["images"] != len(self.data):
             raise Error(
                 f"{path} was trained on {state['images']} images, {self.data.name} now gives {len(self.data)}\n"

@@ -18,7 +18,7 @@ from netsuke.train.cached_teachers import CachedTeachers
 from netsuke.train.loop import Output, Progress, fit
 from netsuke.train.machine import make_fabric
 from netsuke.train.randaugment import RandAugment
-from netsuke.train.recipe import Augmentation, Recipe, Teacher, differs, parse
+from netsuke.train.recipe import Augmentation, Recipe, Teacher
 from netsuke.train.table import to_toml
 from netsuke.train.teachers import Teachers, TeacherSource
 from netsuke.train.views import FixedViews
@@ -34,11 +34,10 @@ def run(
 ) -> dict[str, Any]:
     """Train by `recipe` on the training split of the data set `spec`, in `output.folder`, from where it stands there.
 
-    Writes what `fit` does, recipe.toml (the recipe as it ran) and, at the end, model.safetensors: the weights after the
-    last epoch. Returns `out` (that file), its `bytes`, and the last row of the log. The test split is not opened.
-    progress, report: as for `fit`.
+    Writes what `fit` does and, at the end, model.safetensors: the weights after the last epoch. Returns `out` (that
+    file), its `bytes`, and the last row of the log. The test split is not opened. progress, report: as for `fit`.
 
-    Raises netsuke.Error as `fit`, and where the folder holds a run of another recipe.
+    Raises netsuke.Error as `fit`, and where model, data or teachers of the recipe cannot be had.
     """
     entry = get_model(recipe.model.name)
     preprocess = Preprocess(**entry.preprocess)
@@ -52,9 +51,6 @@ def run(
         load_weights(model, recipe.model.weights)
     augment = make_augment(recipe.augment, preprocess)
     fabric = make_fabric(device, recipe.precision)
-    if fabric.is_global_zero:
-        _claim(output.folder, recipe)
-    fabric.barrier()
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
     path = output.folder / "model.safetensors"
@@ -91,18 +87,3 @@ def _teachers(recipe: Recipe, data: Dataset, folder: Path, fabric: Fabric) -> Te
     views = FixedViews(len(data), recipe.augment.views, recipe.seed)
     name = f"teachers-{fabric.node_rank}" if fabric.node_rank else "teachers"  # machines cannot share the files
     return CachedTeachers(teachers, folder / name, data, views, to_toml(recipe.augment))
-
-
-def _claim(out: Path, recipe: Recipe) -> None:
-    """Write OUT/recipe.toml, or check that it is this recipe's."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "recipe.toml"
-    if path.is_file():
-        difference = differs(parse(path.read_text("utf-8", errors="replace"), str(path)), recipe)
-        if difference:
-            raise Error(
-                f"{out} holds a run of another recipe ({difference})\n"
-                "choose another --out, or give the same recipe, --set and --epochs to go on with that run"
-            )
-        return
-    atomic.write(path, recipe.toml().encode())

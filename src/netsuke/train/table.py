@@ -138,7 +138,7 @@ def _lines(table: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     lines = [f"{_key(k)} = {_value(v)}" for k, v in table.items() if not isinstance(v, dict) and not _is_tables(v)]
     for key, value in table.items():
         name = ".".join(map(_key, (*path, key)))
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             lines += ["", f"[{name}]", *_lines(value, (*path, key))]
         elif _is_tables(value):
             for item in value:
