@@ -30,8 +30,8 @@ Unit unit(nb::dict d) {
 
 }  // namespace
 
-Weight weight(nb::tuple shape, uintptr_t address, bool half, uintptr_t alpha, uintptr_t beta) {
-  return {nb::cast<int64_t>(shape[0]), nb::cast<int64_t>(shape[1]), at<float>(address), half, at<float>(alpha), at<float>(beta)};
+Weight weight(nb::tuple shape, uintptr_t address, uintptr_t alpha, uintptr_t beta) {
+  return {nb::cast<int64_t>(shape[0]), nb::cast<int64_t>(shape[1]), at<float>(address), at<float>(alpha), at<float>(beta)};
 }
 
 NB_MODULE(_kernels, m) {
@@ -50,12 +50,12 @@ NB_MODULE(_kernels, m) {
                  at<float>(bias), at<float>(positive), at<float>(negative), at<float>(alpha), at<float>(beta)}, threads);
   });
   m.def("weight_forward", [](nb::tuple shape, uintptr_t latent, bool half, uintptr_t alpha, uintptr_t beta, uintptr_t out) {
-    select_kernels().weight_forward(weight(shape, latent, half, alpha, beta), at<void>(out));
+    select_kernels().weight_forward(weight(shape, latent, alpha, beta), half, at<void>(out));
   });
-  m.def("weight_backward", [](nb::tuple shape, uintptr_t latent, bool half, uintptr_t alpha, uintptr_t beta, double k, double t,
+  m.def("weight_backward", [](nb::tuple shape, uintptr_t latent, uintptr_t alpha, uintptr_t beta, double k, double t,
                               uintptr_t grad_out, uintptr_t grad) {
-    select_kernels().weight_backward(weight(shape, latent, half, alpha, beta), static_cast<float>(k), static_cast<float>(t),
-                                     at<void>(grad_out), at<float>(grad));
+    select_kernels().weight_backward(weight(shape, latent, alpha, beta), static_cast<float>(k), static_cast<float>(t),
+                                     at<float>(grad_out), at<float>(grad));
   });
   // map: N, H, W, C, H', W', O. kernel: height, width, stride, padding of both. strides: of O, C, height, width.
   m.def("binary_conv", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, uintptr_t latent, nb::tuple strides, uintptr_t alpha_w,
@@ -72,5 +72,22 @@ NB_MODULE(_kernels, m) {
                    static_cast<float>(alpha_a), static_cast<float>(gamma)};
     nb::gil_scoped_release release;
     binary_conv(b, l, threads);
+  });
+  m.def("counts_gradient", &counts_gradient);
+  // map, kernel, strides as above; high and low are the bits of two bfloat16 numbers.
+  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, int high, int low, uintptr_t grad, uintptr_t out,
+                              nb::tuple strides, int threads) {
+    const auto size = [&](int i) { return nb::cast<int64_t>(map[i]); };
+    const auto of = [&](int i) { return nb::cast<int64_t>(kernel[i]); };
+    const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
+    const WeightGradient g{size(0), size(1), size(2), size(3), size(4), size(5), size(6), of(0), of(1), of(2), of(3), of(4), of(5),
+                           at<uint16_t>(bits), static_cast<uint16_t>(high), static_cast<uint16_t>(low), at<uint16_t>(grad)};
+    const Strided to{at<float>(out), stride(0), stride(1), stride(2), stride(3)};
+    nb::gil_scoped_release release;
+    weight_gradient(g, to, threads);
+  });
+  m.def("expand", [](uintptr_t bits, int64_t words, bool half, double high, double low, uintptr_t out, int threads) {
+    nb::gil_scoped_release release;
+    expand(at<uint16_t>(bits), words, half, static_cast<float>(high), static_cast<float>(low), at<void>(out), threads);
   });
 }

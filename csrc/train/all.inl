@@ -2,8 +2,10 @@
 #include "train/unit.inl"
 #include "train/weight.inl"
 #include "train/conv.inl"
+#include "train/gradient.inl"
 
 namespace {
 constexpr netsuke::train::Kernels kKernels = {kIsa,          moments,         forward,        backward,
-                                              backward_norm, weight_forward, weight_backward, binary_conv};
+                                              backward_norm, weight_forward, weight_backward, binary_conv,
+                                              weight_gradient, expand};
 }

@@ -1,5 +1,6 @@
 #include "train/conv.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "train/kernels.h"
@@ -78,6 +79,35 @@ void binary_conv(BinaryConv b, const Latent& latent, int threads) {
   b.table = table.data(), b.count = count.data(), b.ones = ones.data();
   const Kernels& kernels = select_kernels();
   parallel(b.images, threads, [&](int64_t image) { kernels.binary_conv(b, image); });
+}
+
+bool counts_gradient(int64_t kernel_w) { return select_kernels().weight_gradient && (kernel_w == 1 || kernel_w == 3); }
+
+void weight_gradient(const WeightGradient& g, const Strided& out, int threads) {
+  constexpr int64_t kShares = 8;  // added up in one order, so the threads do not matter
+  const int64_t own = (g.images / kShares + 2) / 2 * 2, shares = (g.images + own - 1) / own;
+  const int64_t taps = g.kernel_h * g.kernel_w, size = taps * g.channels * g.outputs;
+  std::vector<float> sums(static_cast<size_t>(shares * size));
+  const Kernels& kernels = select_kernels();
+  parallel(shares, threads, [&](int64_t i) {
+    kernels.weight_gradient(g, i * own, std::min((i + 1) * own, g.images), sums.data() + i * size);
+  });
+  parallel(taps, threads, [&](int64_t tap) {
+    float* first = sums.data() + tap * g.channels * g.outputs;
+    for (int64_t i = 1; i < shares; ++i)
+      for (int64_t k = 0; k < g.channels * g.outputs; ++k) first[k] += first[i * size + k];
+    float* to = out.data + tap / g.kernel_w * out.stride_h + tap % g.kernel_w * out.stride_w;
+    for (int64_t o = 0; o < g.outputs; ++o)
+      for (int64_t c = 0; c < g.channels; ++c) to[o * out.stride_o + c * out.stride_c] = first[c * g.outputs + o];
+  });
+}
+
+void expand(const uint16_t* bits, int64_t words, bool half, float high, float low, void* out, int threads) {
+  constexpr int64_t kWords = 4096;
+  const Kernels& kernels = select_kernels();
+  parallel((words + kWords - 1) / kWords, threads, [&](int64_t i) {
+    kernels.expand(bits, i * kWords, std::min((i + 1) * kWords, words), half, high, low, out);
+  });
 }
 
 }  // namespace netsuke::train

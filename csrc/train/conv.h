@@ -26,6 +26,28 @@ struct BinaryConv {
   void* out;                     // (N, H', W', O), channels innermost
 };
 
+// The gradient of the binarized weight: sum over images and pixels of a(window) * grad, for bfloat16 maps.
+struct WeightGradient {
+  int64_t images, in_h, in_w, channels, out_h, out_w, outputs;  // channels and outputs are multiples of 16
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+  const uint16_t* bits;          // as above
+  uint16_t high, low;            // what a is where its bit is 1, and where it is 0
+  const uint16_t* grad;          // (N, H', W', O), channels innermost
+};
+
+// Whether this machine has a kernel for it, and kernel_w is one that it takes.
+bool counts_gradient(int64_t kernel_w);
+
+// Into `out`, shaped and strided as the latent weight.
+struct Strided {
+  float* data;
+  int64_t stride_o, stride_c, stride_h, stride_w;
+};
+void weight_gradient(const WeightGradient&, const Strided& out, int threads);
+
+// a as a map of float32 or bfloat16 (N, H, W, C): high or low.
+void expand(const uint16_t* bits, int64_t words, bool half, float high, float low, void* out, int threads);
+
 // The latent weight is (O, C, kernel_h, kernel_w) with these strides; alpha_w and beta_w are a value a filter.
 struct Latent {
   const float* weight;

@@ -11,40 +11,53 @@ inline U popcount(U x) {
 #endif
 }
 
+// Set bits of each of `count` pixels of `words` words.
+inline void count_pixels(const uint16_t* bits, int64_t count, int64_t words, int32_t* set) {
+  int64_t x = 0;
+  if (words == 1)
+    for (; x + L <= count; x += L) {
+      H some;
+      __builtin_memcpy(&some, bits + x, sizeof some);
+      const I counted = reinterpret_cast<I>(popcount(__builtin_convertvector(some, U)));
+      __builtin_memcpy(set + x, &counted, sizeof counted);
+    }
+  for (; x < count; ++x) {
+    set[x] = 0;
+    for (int64_t k = 0; k < words; ++k) set[x] += __builtin_popcount(bits[x * words + k]);
+  }
+}
+
 // One image's bits with a frame of zeros, and how many are set in each window.
 struct Framed {
-  int64_t width, row;            // pixels, bytes
+  int64_t row;                   // bytes
   uint8_t* bits;
-  int32_t *pixels, *windows;     // set bits of a pixel; of a run of kernel_w pixels, by row of the frame
+  float* set;                    // [H'][W']
 };
 
 inline Framed framed(const BinaryConv& b, int64_t image) {
   const int64_t bytes = b.channels / 8, height = b.in_h + 2 * b.pad_h, width = b.in_w + 2 * b.pad_w;
   const int64_t row = width * bytes, size = (height * row + 64 + 63) / 64 * 64;
-  const int64_t counts = height * (width + L);
-  auto* memory = static_cast<uint8_t*>(__builtin_malloc(static_cast<size_t>(size + 8 * counts)));
+  auto* memory = static_cast<uint8_t*>(__builtin_malloc(static_cast<size_t>(size + 4 * (b.out_h * b.out_w + 2 * width))));
   __builtin_memset(memory, 0, static_cast<size_t>(size));
-  Framed f{width, row, memory, reinterpret_cast<int32_t*>(memory + size), nullptr};
-  f.windows = f.pixels + counts;
+  auto* set = reinterpret_cast<float*>(memory + size);
+  auto *pixels = reinterpret_cast<int32_t*>(set + b.out_h * b.out_w), *columns = pixels + width;
   const auto* source = reinterpret_cast<const uint8_t*>(b.bits) + image * b.in_h * b.in_w * bytes;
   for (int64_t y = 0; y < b.in_h; ++y)
     __builtin_memcpy(memory + (y + b.pad_h) * row + b.pad_w * bytes, source + y * b.in_w * bytes,
                      static_cast<size_t>(b.in_w * bytes));
-  for (int64_t y = 0; y < height; ++y) {
-    const auto* words = reinterpret_cast<const uint16_t*>(memory + y * row);
-    int32_t *pixels = f.pixels + y * (width + L), *windows = f.windows + y * (width + L);
-    for (int64_t x = 0; x < width; ++x) {
-      int32_t set = 0;
-      for (int64_t k = 0; k < b.channels / 16; ++k) set += __builtin_popcount(words[x * (b.channels / 16) + k]);
-      pixels[x] = set;
+  for (int64_t y = 0; y < b.out_h; ++y) {
+    for (int64_t x = 0; x < width; ++x) columns[x] = 0;
+    for (int64_t ky = 0; ky < b.kernel_h; ++ky) {
+      const auto* words = reinterpret_cast<const uint16_t*>(memory + (y * b.stride_h + ky) * row);
+      count_pixels(words, width, b.channels / 16, pixels);
+      for (int64_t x = 0; x < width; ++x) columns[x] += pixels[x];
     }
-    for (int64_t x = 0; x < b.out_w; ++x) {
-      int32_t set = 0;
-      for (int64_t k = 0; k < b.kernel_w; ++k) set += pixels[x * b.stride_w + k];
-      windows[x] = set;
-    }
+    float* own = set + y * b.out_w;
+    for (int64_t x = 0; x < b.out_w; ++x) own[x] = 0;
+    for (int64_t kx = 0; kx < b.kernel_w; ++kx)
+      for (int64_t x = 0; x < b.out_w; ++x) own[x] += static_cast<float>(columns[x * b.stride_w + kx]);
   }
-  return f;
+  return {row, memory, set};
 }
 
 inline U broadcast(const uint8_t* p) {
@@ -57,29 +70,35 @@ inline U broadcast(const uint8_t* p) {
 template <class T, int P, int V>
 inline void conv_tile(const BinaryConv& b, const Framed& f, int64_t image, int64_t y, int64_t x, int64_t o) {
   const int64_t step = b.stride_w * b.channels / 8;
+  const int64_t outputs = b.outputs, words = b.words, last = b.words - 1;
+  const U last_mask = U{} + b.last_mask;
   U sums[P][V] = {};
   const uint32_t* weight = b.weight + o;
   for (int64_t ky = 0; ky < b.kernel_h; ++ky) {
     const uint8_t* row = f.bits + (y * b.stride_h + ky) * f.row + x * step;
-    for (int64_t k = 0; k < b.words; ++k, row += 4, weight += b.outputs) {
-      const U mask = U{} + (k + 1 < b.words ? 0xffffffffu : b.last_mask);
+    for (int64_t k = 0; k < words; ++k, row += 4, weight += outputs) {
+      const U mask = k < last ? U{} - 1 : last_mask;
       U w[V];
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) __builtin_memcpy(&w[v], weight + v * L, sizeof w[v]);
+#pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
         const U a = broadcast(row + p * step);
+#pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sums[p][v] += popcount((w[v] ^ a) & mask);
       }
     }
   }
-  for (int p = 0; p < P; ++p) {
-    int32_t set = 0;
-    for (int64_t ky = 0; ky < b.kernel_h; ++ky) set += f.windows[(y * b.stride_h + ky) * (f.width + L) + x + p];
-    const float* table = b.table + (b.row_class[y] + b.column_class[x + p]) * b.outputs;
-    for (int v = 0; v < V; ++v) {
-      const int64_t c = o + v * L;
+  T* out = static_cast<T*>(b.out) + ((image * b.out_h + y) * b.out_w + x) * outputs + o;
+  const float* set = f.set + y * b.out_w + x;
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const F count = load(b.count, o + v * L, L), ones = load(b.ones, o + v * L, L);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      const float* table = b.table + (b.row_class[y] + b.column_class[x + p]) * outputs + o;
       const F differ = __builtin_convertvector(reinterpret_cast<I>(sums[p][v]), F);
-      const F out = load(table, c, L) - differ * load(b.count, c, L) + static_cast<float>(set) * load(b.ones, c, L);
-      store(static_cast<T*>(b.out), ((image * b.out_h + y) * b.out_w + x + p) * b.outputs + c, out, L);
+      store(out + p * outputs, v * L, load(table, v * L, L) - differ * count + set[p] * ones, L);
     }
   }
 }
@@ -87,7 +106,8 @@ inline void conv_tile(const BinaryConv& b, const Framed& f, int64_t image, int64
 template <class T, int V>
 inline void conv_row(const BinaryConv& b, const Framed& f, int64_t image, int64_t y, int64_t o) {
   int64_t x = 0;
-  for (; x + 4 <= b.out_w; x += 4) conv_tile<T, 4, V>(b, f, image, y, x, o);
+  constexpr int P = V == 1 ? 8 : 4;
+  for (; x + P <= b.out_w; x += P) conv_tile<T, P, V>(b, f, image, y, x, o);
   for (; x < b.out_w; ++x) conv_tile<T, 1, V>(b, f, image, y, x, o);
 }
 

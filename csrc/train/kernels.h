@@ -16,9 +16,13 @@ struct Kernels {
   // grad_z = grad_v * a + z * b + c
   void (*backward_norm)(const Unit&, const Backward&, const float* a, const float* b, const float* c, int64_t begin,
                         int64_t end);
-  void (*weight_forward)(const Weight&, void* out);
-  void (*weight_backward)(const Weight&, float k, float t, const void* grad_out, float* grad);
+  void (*weight_forward)(const Weight&, bool half, void* out);
+  void (*weight_backward)(const Weight&, float k, float t, const float* grad_out, float* grad);
   void (*binary_conv)(const BinaryConv&, int64_t image);
+  // Adds images [begin, end) to sums [kernel_h][kernel_w][C][O]. Null where the machine multiplies no bfloat16; kernel_w
+  // is 1 or 3.
+  void (*weight_gradient)(const WeightGradient&, int64_t begin, int64_t end, float* sums);
+  void (*expand)(const uint16_t* bits, int64_t begin, int64_t end, bool half, float high, float low, void* out);
 };
 
 // The kernels of the best instruction set that this machine runs.
@@ -28,5 +32,6 @@ const Kernels& baseline_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512vpopcnt_kernels();
+const Kernels& avx512bf16_kernels();
 
 }  // namespace netsuke::train

@@ -1,5 +1,6 @@
 #include "train/unit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

@@ -40,7 +40,7 @@ void forward_of(const Unit& u, const Affine& affine, const Forward& f, int64_t b
       if (f.y) maps.put(f.y, i, y);
       if (binary) {
         const I positive_sign = (y - set.beta) * set.sign >= 0;
-        maps.put(f.a, i, select(positive_sign, set.high, set.low));
+        if (f.a) maps.put(f.a, i, select(positive_sign, set.high, set.low));
         if (f.bits) f.bits[i / L] = bits_of(positive_sign);
       }
     }

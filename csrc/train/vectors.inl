@@ -34,6 +34,9 @@ inline uint16_t bits_of(I mask) {
 inline F widen(H h) { return reinterpret_cast<F>(__builtin_convertvector(h, U) << 16); }
 // To nearest, ties to even.
 inline H narrow(F x) {
+#if defined(__AVX512BF16__)
+  return reinterpret_cast<H>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(x)));
+#endif
   const U u = reinterpret_cast<U>(x);
   return __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, H);
 }

@@ -12,13 +12,7 @@ namespace netsuke::train {
 struct Weight {
   int64_t filters, size;
   const float* weight;
-  bool half;                    // `out` and its gradient are bfloat16
   float *alpha, *beta;          // of each filter; made by forward, read by backward
-};
-
-struct WeightKernels {
-  void (*forward)(const Weight&, void* out);
-  void (*backward)(const Weight&, float k, float t, const void* grad_out, float* grad);
 };
 
 }  // namespace netsuke::train

@@ -53,17 +53,16 @@ void weight_forward_of(const Weight& w, void* out) {
   }
 }
 
-template <class T>
-void weight_backward_of(const Weight& w, float k, float t, const void* grad_out, float* grad) {
+void weight_backward(const Weight& w, float k, float t, const float* grad_out, float* grad) {
   for (int64_t o = 0; o < w.filters; ++o) {
     const float *row = w.weight + o * w.size, alpha = w.alpha[o], beta = w.beta[o];
     const float inverse = alpha > 0 ? 1 / alpha : 0, n = static_cast<float>(w.size);
-    const T* g = static_cast<const T*>(grad_out) + o * w.size;
+    const float* g = grad_out + o * w.size;
     float* made = grad + o * w.size;
     // With x = (w - beta) / alpha and h = dL/dx: dL/dw = h / alpha + x * dL/dalpha / n + mean(g) - mean of the first two.
     F sum_g{}, sum_alpha{}, sum_h{};
     along<float>(w.size, [&](auto maps, int64_t i) {
-      const F x = (maps.get(row, i) - beta) * inverse, gi = maps.template as<T>().get(g, i);
+      const F x = (maps.get(row, i) - beta) * inverse, gi = maps.get(g, i);
       const F h = gi * tanh_slope(x * t) * (k * t);  // dL/dx / alpha
       sum_g += gi, sum_h += h;
       sum_alpha += select(x >= 0, gi, -gi) - h * x;
@@ -79,11 +78,8 @@ void weight_backward_of(const Weight& w, float k, float t, const void* grad_out,
   }
 }
 
-void weight_forward(const Weight& w, void* out) {
-  (w.half ? weight_forward_of<uint16_t> : weight_forward_of<float>)(w, out);
-}
-void weight_backward(const Weight& w, float k, float t, const void* grad_out, float* grad) {
-  (w.half ? weight_backward_of<uint16_t> : weight_backward_of<float>)(w, k, t, grad_out, grad);
+void weight_forward(const Weight& w, bool half, void* out) {
+  (half ? weight_forward_of<uint16_t> : weight_forward_of<float>)(w, out);
 }
 
 }  // namespace

@@ -5,45 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
+from netsuke.nn.binarizer import ActivationSet
 from netsuke.nn.kernels import FAST, address, kernels
 from netsuke.nn.layers import BinaryConv2d
 
 CHANNELS = 16  # of a word of bits
 
 
-def binary_convolution(layer: BinaryConv2d, a: Tensor, bits: Tensor | None = None) -> Tensor:
-    """The convolution of `layer`, whose input is binarized already: a (N, C, H, W) -> (N, O, H', W').
-
-    bits: the signs of a as int16 (N, H, W, C / 16), bit i of a word for channel i, where they are at hand. With them the
-    forward counts bits: its sums are exact, and only the result is rounded to the type of a. Layers that are not
-    AdaBin's, other devices and other types take the layer's own way.
-    """
-    if not _fast(layer, a):
-        return layer.convolve(a)
-    assert isinstance(layer.padding, tuple)
-    fits = (
-        bits is not None
+def reads_bits(layer: BinaryConv2d) -> bool:
+    """Whether `binary_convolution` of this layer can do with the bits of its input alone."""
+    return (
+        kernels is not None
         and type(layer.binary_a) is AdaBinActivation
         and layer.groups == 1
         and layer.dilation == (1, 1)
+        and layer.padding_mode == "zeros"
+        and isinstance(layer.padding, tuple)
+        and layer.in_channels % CHANNELS == 0
         and layer.out_channels % CHANNELS == 0
     )
-    out = _BinaryConvolution.apply(a, bits if fits else None, layer.weight, layer)
+
+
+def binary_convolution(layer: BinaryConv2d, a: Tensor, bits: Tensor | None = None) -> Tensor:
+    """The convolution of `layer`, whose input is binarized already: a (N, C, H, W) -> (N, O, H', W').
+
+    bits: the signs of a as int16 (N, H, W, C / 16), bit i of a word for channel i, where they are at hand; if
+    `reads_bits(layer)`, a is then a placeholder. With them the forward counts bits: its sums are exact, and only the
+    result is rounded to the type of a; and bits are all that is kept for the backward.
+    """
+    bits = bits if reads_bits(layer) else None
+    if not _fast(layer, a, bits):
+        return layer.convolve(a if bits is None else _expand(a, bits, _set_of(layer)))
+    out = _BinaryConvolution.apply(a, bits, layer.weight, layer)
     return out if layer.bias is None else out + layer.bias.to(out.dtype).view(-1, 1, 1)
 
 
-def _fast(layer: BinaryConv2d, a: Tensor) -> bool:
+def _fast(layer: BinaryConv2d, a: Tensor, bits: Tensor | None) -> bool:
     weight = layer.weight
     return (
         kernels is not None
         and type(layer.binary_w) is AdaBinWeight
         and a.device.type == "cpu"
         and a.dtype in FAST
-        and a.is_contiguous(memory_format=torch.channels_last)
+        and (bits is not None or a.is_contiguous(memory_format=torch.channels_last))
         and weight.dtype == torch.float32
         and (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last))
         and layer.padding_mode == "zeros"
@@ -52,53 +60,101 @@ def _fast(layer: BinaryConv2d, a: Tensor) -> bool:
     )
 
 
+def _set_of(layer: BinaryConv2d) -> ActivationSet:
+    assert isinstance(layer.binary_a, AdaBinActivation)
+    return layer.binary_a.constants()
+
+
+class _Expand(torch.autograd.Function):
+    """The binarized map out of its bits; its gradient is the placeholder's."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, bits: Tensor, high: float, low: float) -> Tensor:
+        out = torch.empty(a.shape, dtype=a.dtype, memory_format=torch.channels_last)
+        kernels.expand(
+            address(bits), bits.numel(), a.dtype == torch.bfloat16, high, low, address(out), torch.get_num_threads()
+        )
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        return grads[0], None, None, None
+
+
+def _expand(a: Tensor, bits: Tensor, binary: ActivationSet) -> Tensor:
+    return _Expand.apply(a, bits, binary.gamma + binary.alpha, binary.gamma - binary.alpha)
+
+
 class _BinaryConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, bits: Tensor | None, weight: Tensor, layer: BinaryConv2d) -> Tensor:
-        half, filters = a.dtype == torch.bfloat16, weight.shape[0]
+        half, filters = a.dtype == torch.bfloat16, len(weight)
         alpha, beta = weight.new_empty(2, filters).unbind()
         binary = torch.empty_like(weight, dtype=a.dtype)
         shape = (filters, weight.numel() // filters)
         kernels.weight_forward(shape, address(weight), half, address(alpha), address(beta), address(binary))
-        ctx.save_for_backward(a, weight, binary, alpha, beta)
+        ctx.save_for_backward(a if bits is None else bits, weight, binary, alpha, beta)
         ctx.layer, ctx.slope = layer, (layer.binary_w.k, layer.binary_w.t)
         if bits is None:
+            ctx.input = None
             return F.conv2d(a, binary, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return _count(a, bits, weight, alpha, beta, layer)
+        ctx.input = a.shape, _set_of(layer)
+        images, channels, height, width = a.shape
+        sizes = [
+            (extent + 2 * pad - kernel) // stride + 1
+            for extent, pad, kernel, stride in zip(
+                (height, width), layer.padding, layer.kernel_size, layer.stride, strict=True
+            )
+        ]
+        out = torch.empty((images, filters, *sizes), dtype=a.dtype, memory_format=torch.channels_last)
+        kernels.binary_conv(
+            (images, height, width, channels, *sizes, filters), _kernel(layer), address(bits), address(weight),
+            weight.stride(), address(alpha), address(beta), ctx.input[1].alpha, ctx.input[1].gamma, half, address(out),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        a, weight, binary, alpha, beta = ctx.saved_tensors
+        given, weight, binary, alpha, beta = ctx.saved_tensors
         layer = ctx.layer
+        grad = grads[0].to(binary.dtype).contiguous(memory_format=torch.channels_last)
+        of_a, of_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
+        by_bits = ctx.input is not None and binary.dtype == torch.bfloat16 and kernels.counts_gradient(layer.kernel_size[1])
+        if ctx.input is None:
+            a = given
+        else:
+            shape, chosen = ctx.input
+            # The gradient of the input asks the input for its shape alone.
+            a = torch.empty(shape, dtype=binary.dtype, memory_format=torch.channels_last)
+            if of_weight and not by_bits:
+                a = _expand(a, given, chosen)
         grad_a, grad_binary, _ = torch.ops.aten.convolution_backward(
-            grads[0].to(a.dtype), a, binary, None, layer.stride, layer.padding, layer.dilation, False, [0, 0],
-            layer.groups, [ctx.needs_input_grad[0], ctx.needs_input_grad[2], False],
+            grad, a, binary, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups,
+            [of_a, of_weight and not by_bits, False],
         )  # fmt: skip
-        grad = None
-        if grad_binary is not None:
-            grad = torch.empty_like(weight)
-            given = torch.empty_like(binary).copy_(grad_binary)  # in the weight's own order
-            kernels.weight_backward(
-                (weight.shape[0], weight.numel() // weight.shape[0]), address(weight), a.dtype == torch.bfloat16,
-                address(alpha), address(beta), *ctx.slope, address(given), address(grad),
+        if not of_weight:
+            return grad_a, None, None, None
+        made, result = torch.empty_like(weight), torch.empty_like(weight)
+        if by_bits:
+            images, channels, height, width = shape
+            high, low = (
+                int(torch.tensor(chosen.gamma + s * chosen.alpha, dtype=torch.bfloat16).view(torch.int16)) & 0xFFFF
+                for s in (1, -1)
+            )
+            kernels.weight_gradient(
+                (images, height, width, channels, *grad.shape[2:], len(weight)), _kernel(layer), address(given), high,
+                low, address(grad), address(made), made.stride(), torch.get_num_threads(),
             )  # fmt: skip
-        return grad_a, None, grad, None
+        else:
+            made.copy_(grad_binary)  # in the weight's own order
+        kernels.weight_backward(
+            (len(weight), weight.numel() // len(weight)), address(weight), address(alpha), address(beta), *ctx.slope,
+            address(made), address(result),
+        )  # fmt: skip
+        return grad_a, None, result, None
 
 
-def _count(a: Tensor, bits: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor, layer: BinaryConv2d) -> Tensor:
-    images, channels, height, width = a.shape
-    (kernel_h, kernel_w), (stride_h, stride_w) = layer.kernel_size, layer.stride
-    assert isinstance(layer.padding, tuple) and isinstance(layer.binary_a, AdaBinActivation)
-    pad_h, pad_w = layer.padding
-    out_h, out_w = (height + 2 * pad_h - kernel_h) // stride_h + 1, (width + 2 * pad_w - kernel_w) // stride_w + 1
-    out = torch.empty(
-        (images, len(weight), out_h, out_w), dtype=a.dtype, memory_format=torch.channels_last
-    )
-    binary_set = layer.binary_a.constants()
-    kernels.binary_conv(
-        (images, height, width, channels, out_h, out_w, len(weight)),
-        (kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w), address(bits), address(weight), weight.stride(),
-        address(alpha), address(beta), binary_set.alpha, binary_set.gamma, a.dtype == torch.bfloat16, address(out),
-        torch.get_num_threads(),
-    )  # fmt: skip
-    return out
+def _kernel(layer: BinaryConv2d) -> tuple[int, ...]:
+    assert isinstance(layer.padding, tuple)
+    return (*layer.kernel_size, *layer.stride, *layer.padding)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netsuke.nn.adabin import AdaBinActivation
-from netsuke.nn.convolution import binary_convolution
+from netsuke.nn.convolution import binary_convolution, reads_bits
 from netsuke.nn.layers import BinaryConv2d
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.unit import Unit, unit
@@ -112,7 +112,7 @@ def _fuse_at(norm: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made
     assert nonlinearity is None or isinstance(nonlinearity, Maxout)
     assert binarizer is None or isinstance(binarizer, AdaBinActivation)
     name = f"fused_{len(made)}"
-    made[name] = _Fused(Unit(batch_norm, nonlinearity, binarizer))
+    made[name] = _Fused(Unit(batch_norm, nonlinearity, binarizer, isinstance(layer, BinaryConv2d) and reads_bits(layer)))
     with graph.inserting_before(last):
         both = graph.call_module(name, tuple(arguments))
         y = graph.call_function(operator.getitem, (both, 0))

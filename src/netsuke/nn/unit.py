@@ -15,18 +15,23 @@ CHANNELS = 16  # of a word of bits
 
 
 class Unit(NamedTuple):
-    """norm -> + residual -> nonlinearity -> binarizer. The last two may be missing."""
+    """norm -> + residual -> nonlinearity -> binarizer. The last two may be missing.
+
+    bits_suffice: who reads the binarized map takes its bits, so that the map itself need not be written.
+    """
 
     norm: nn.BatchNorm2d
     nonlinearity: Maxout | None
     binarizer: AdaBinActivation | None
+    bits_suffice: bool = False
 
 
 def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """y = nonlinearity(norm(x) + residual), its binarized form, and the signs of that as bits.
 
     The last two are None without a binarizer, bits also where no compiled kernel ran or C is no multiple of 16; they
-    are int16 (N, H, W, C / 16), bit i of a word for channel i.
+    are int16 (N, H, W, C / 16), bit i of a word for channel i. Where bits suffice, the binarized form is a placeholder of
+    its shape, through which the gradient flows.
 
     x, residual, y: (N, C, H, W). Float32 and bfloat16 maps on a CPU, in channels_last, go through the compiled kernels,
     which keep x and the residual alone for the backward; others through the modules themselves. Both compute the same,
@@ -43,7 +48,7 @@ def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tenso
     y, a, bits = _Unit.apply(
         x, residual, norm.weight, norm.bias,
         shape and shape.pos_scale, shape and shape.neg_scale, binary and binary.alpha_a, binary and binary.beta_a,
-        norm, binary is not None and binary.center == "published",
+        norm, binary is not None and binary.center == "published", parts.bits_suffice,
     )  # fmt: skip
     return (y, a, bits if bits.numel() else None) if binary is not None else (y, None, None)
 
@@ -71,7 +76,7 @@ class _Unit(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None,
         positive: Tensor | None, negative: Tensor | None, alpha: Tensor | None, beta: Tensor | None,
-        norm: nn.BatchNorm2d, published: bool,
+        norm: nn.BatchNorm2d, published: bool, bits_suffice: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
@@ -90,15 +95,14 @@ class _Unit(torch.autograd.Function):
             "epsilon": norm.eps, "momentum": norm.momentum or 0.0, "positive": address(positive),
             "negative": address(negative), "alpha": address(alpha), "beta": address(beta),
         }  # fmt: skip
-        y = torch.empty_like(x)
-        a = torch.empty_like(x) if alpha is not None else x.new_empty(0)
         n, _, h, w = x.shape
         words = channels // CHANNELS if alpha is not None and channels % CHANNELS == 0 else 0
-        bits = torch.empty((n, h, w, words), dtype=torch.int16)
+        written = alpha is not None and not (bits_suffice and words)
+        y, bits = torch.empty_like(x), torch.empty((n, h, w, words), dtype=torch.int16)
+        a = torch.empty_like(x) if written else x.new_empty(1).expand(x.shape)
         kernels.unit_forward(
-            facts, address(y), address(a) if alpha is not None else 0, address(bits) if words else 0,
-            torch.get_num_threads(),
-        )  # fmt: skip
+            facts, address(y), address(a) if written else 0, address(bits) if words else 0, torch.get_num_threads()
+        )
         ctx.mark_non_differentiable(bits)
         ctx.save_for_backward(x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
         ctx.facts = facts
@@ -117,4 +121,4 @@ class _Unit(torch.autograd.Function):
             ctx.facts, address(grad_y), address(grad_a), grad_v.data_ptr(), grad_x.data_ptr(),
             *map(address, own), torch.get_num_threads(),
         )  # fmt: skip
-        return grad_x, None if residual is None else grad_v, *own, None, None
+        return grad_x, None if residual is None else grad_v, *own, None, None, None
