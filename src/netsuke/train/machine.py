@@ -23,7 +23,9 @@ def make_fabric(device: str = "auto", precision: str = "float32") -> Fabric:
         raise Error("--device cuda: PyTorch sees no GPU here; use --device cpu, or a PyTorch built for CUDA")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    processes = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise Error(f"WORLD_SIZE asks for {processes} processes, which nobody has joined: start it with torchrun")
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes > 1 else 1
     if processes > 1:
         from lightning_fabric.strategies import DDPStrategy
