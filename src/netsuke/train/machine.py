@@ -31,7 +31,7 @@ def make_fabric(device: str = "auto", precision: str = "float32") -> Fabric:
         from lightning_fabric.strategies import DDPStrategy
 
         # Buffers are batch norm's running statistics: averaged when they are read (`loop`), not sent at every step.
-        strategy: DDPStrategy | str = DDPStrategy(broadcast_buffers=False)
+        strategy: DDPStrategy | str = DDPStrategy(forward_sync_buffers=False)
     else:
         strategy = "auto"
     fabric = Fabric(

@@ -1,0 +1,94 @@
+"""`netsuke train`, on a few random images: what it prints, what it writes, and that the rest of netsuke takes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netsuke.cli import main
+from netsuke.train import read_recipe
+
+RunJson = Callable[..., dict[str, Any]]
+Fails = Callable[..., str]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """60 images in CIFAR-10's binary format: the brighter, the higher the label."""
+    folder = tmp_path / "cifar"
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        labels = np.arange(10, dtype=np.uint8)[:, None]
+        pixels = 25 * labels + random.randint(0, 25, (10, 3072)).astype(np.uint8)
+        np.concatenate([labels, pixels], axis=1).astype(np.uint8).tofile(folder / name)
+    return folder
+
+
+def arguments(images: Path, out: Path) -> list[str]:
+    return [
+        "train", "adabin-cifar10-resnet20", "--data", f"cifar10:{images}", "--out", str(out), "--epochs", "2",
+        "--set", "batch=10", "--set", "augment.crop_padding=0", "--device", "cpu", "--threads", "1",
+    ]  # fmt: skip
+
+
+def test_a_run_is_trained_exported_and_evaluated(images: Path, tmp_path: Path, run_json: RunJson) -> None:
+    out = tmp_path / "run"
+    result = run_json(*arguments(images, out), "--set", "validation=10", "--tensorboard")
+    weights = out / "model.safetensors"
+    assert result["out"] == str(weights)
+    assert result["bytes"] == weights.stat().st_size
+    assert (result["epoch"], result["step"]) == (2, 8)
+    assert 0 <= result["validation_accuracy"] <= 100
+    assert {path.name for path in out.iterdir()} == {
+        "checkpoint.pt", "log.csv", "model.safetensors", "recipe.toml", "tensorboard",
+    }  # fmt: skip
+    assert any((out / "tensorboard").glob("events*"))
+    ran = read_recipe(str(out / "recipe.toml"))
+    assert (ran.epochs, ran.batch, ran.validation) == (2, 10, 10)
+    exported = run_json("export", "--model", "adabin_resnet20", "--weights", weights, "--out", tmp_path / "x.netsuke")
+    assert exported["bytes"] < 60_000
+    assert run_json("eval", tmp_path / "x.netsuke", "--data", f"cifar10:{images}")["n"] == 10
+
+
+def test_the_test_split_is_not_opened(images: Path, tmp_path: Path, run_json: RunJson) -> None:
+    (images / "test_batch.bin").unlink()
+    assert run_json(*arguments(images, tmp_path / "run"))["validation_accuracy"] is None
+
+
+def test_people_are_told_each_epoch_and_the_end(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(arguments(images, out)) == 0
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+    assert printed.out.startswith(f"wrote {out / 'model.safetensors'}: ")
+    assert len(printed.out.splitlines()) == 1
+    assert main([*arguments(images, out), "--json"]) == 0  # over already: told again, not trained again
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert json.loads(printed.out)["epoch"] == 2
+
+
+def test_what_cannot_be_trained(images: Path, tmp_path: Path, fails: Fails) -> None:
+    usual = arguments(images, tmp_path / "run")
+    assert "Close to it: adabin-cifar10-resnet20" in fails(
+        *("adabin-cifar10-resnet21" if a == usual[1] else a for a in usual)
+    )
+    assert "unknown data set kind" in fails(*("cifr10:x" if a.startswith("cifar10:") else a for a in usual))
+    assert "--set optimizer: write KEY=VALUE" in fails(*usual, "--set", "optimizer")
+    assert "--device tpu: choose auto or cpu or cuda" in fails(*usual, "--device", "tpu")
+    assert "--checkpoint-minutes -1: give a number" in fails(*usual, "--checkpoint-minutes", "-1")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_cannot_be_written(images: Path, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in fails(*arguments(images, tmp_path / "file"))
+    assert "file" in fails(*arguments(images, tmp_path / "file" / "run"))
