@@ -1,8 +1,8 @@
-"""How much faster is our training step than that of a plain implementation of AdaBin's layer, as its authors released it?
+"""How much faster is our training step than a plain implementation of AdaBin's layer, as its authors released it?
 
-Both train ResNet-20 on the same random batch with SGD: the plain network of published_adabin.py in float32, as released,
-and ours as `netsuke train` runs it (fused, channels last, bfloat16), beside ours in float32 and the float ResNet-20. They
-take turns in one process; the figures are medians.
+Both train ResNet-20 on the same random batch with SGD: the plain network of published_adabin.py in float32, as
+released, and ours as `netsuke train` runs it (fused, channels last, bfloat16), beside ours in float32 and the float
+ResNet-20. They take turns in one process; the figures are medians.
 
     python benchmarks/training_step.py [--threads 2] [--batch 128] [--steps 15] [--json]
 """
@@ -28,7 +28,7 @@ from netsuke.models import create_model
 from netsuke.nn import fuse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from published_adabin import plain  # noqa: E402
+from published_adabin import plain
 
 WARM_UP = 3
 
@@ -36,7 +36,7 @@ WARM_UP = 3
 def step(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, low: bool = False, fused: bool = True
 ) -> Callable[[], None]:
-    """One step of training on this batch. low: bfloat16 maps. fused: PyTorch's fused SGD, as `netsuke train` uses it."""
+    """One step of training on this batch. low: bfloat16 maps. fused: PyTorch's fused SGD, as `netsuke train` has it."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4, fused=fused)
 

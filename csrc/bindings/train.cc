@@ -1,8 +1,11 @@
 // The Python module netsuke.nn._kernels: training kernels over the memory of PyTorch's tensors. Addresses come as numbers,
 // 0 for none; netsuke/nn/unit.py is the only caller and answers for shapes, types and layout.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "train/kernels.h"
+#include "train/select.h"
 #include "train/unit.h"
 
 namespace nb = nanobind;
@@ -36,6 +39,8 @@ Weight weight(nb::tuple shape, uintptr_t address, uintptr_t alpha, uintptr_t bet
 
 NB_MODULE(_kernels, m) {
   m.def("isa", [] { return select_kernels().isa; });
+  m.def("available", &available);
+  m.def("use", &use);
   m.def("unit_forward", [](nb::dict d, uintptr_t y, uintptr_t a, uintptr_t bits, int threads) {
     const Unit u = unit(d);
     nb::gil_scoped_release release;

@@ -20,7 +20,8 @@ std::vector<Taps> classes(int64_t count, int64_t extent, int64_t kernel, int64_t
   std::vector<Taps> distinct;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t first = i * stride - pad;
-    const Taps taps{first < 0 ? -first : 0, first + kernel > extent ? extent - first : kernel};
+    const int64_t begin = std::clamp<int64_t>(-first, 0, kernel);  // padding may be wider than the kernel
+    const Taps taps{begin, std::clamp<int64_t>(extent - first, begin, kernel)};
     size_t k = 0;
     while (k < distinct.size() && !(distinct[k] == taps)) ++k;
     if (k == distinct.size()) distinct.push_back(taps);

@@ -25,10 +25,10 @@ struct Kernels {
   void (*expand)(const uint16_t* bits, int64_t begin, int64_t end, bool half, float high, float low, void* out);
 };
 
-// The kernels of the best instruction set that this machine runs.
+// Those in use; see select.h.
 const Kernels& select_kernels();
 
-const Kernels& baseline_kernels();
+const Kernels& portable_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512vpopcnt_kernels();

@@ -1,4 +1,4 @@
-"""The convolution of AdaBin's layers while they train: on a CPU, bits are counted forward and the weights' sets fused."""
+"""The convolution of AdaBin's layers while they train: on a CPU, bits are counted forward and kept for the backward."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from torch.nn import functional as F
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.binarizer import ActivationSet
-from netsuke.nn.kernels import FAST, address, kernels
+from netsuke.nn.kernels import CHANNELS, FAST, address, kernels
 from netsuke.nn.layers import BinaryConv2d
-
-CHANNELS = 16  # of a word of bits
 
 
 def reads_bits(layer: BinaryConv2d) -> bool:
@@ -100,12 +98,8 @@ class _BinaryConvolution(torch.autograd.Function):
             return F.conv2d(a, binary, None, layer.stride, layer.padding, layer.dilation, layer.groups)
         ctx.input = a.shape, _set_of(layer)
         images, channels, height, width = a.shape
-        sizes = [
-            (extent + 2 * pad - kernel) // stride + 1
-            for extent, pad, kernel, stride in zip(
-                (height, width), layer.padding, layer.kernel_size, layer.stride, strict=True
-            )
-        ]
+        kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w = _kernel(layer)
+        sizes = (height + 2 * pad_h - kernel_h) // stride_h + 1, (width + 2 * pad_w - kernel_w) // stride_w + 1
         out = torch.empty((images, filters, *sizes), dtype=a.dtype, memory_format=torch.channels_last)
         kernels.binary_conv(
             (images, height, width, channels, *sizes, filters), _kernel(layer), address(bits), address(weight),
@@ -118,41 +112,48 @@ class _BinaryConvolution(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         given, weight, binary, alpha, beta = ctx.saved_tensors
         layer = ctx.layer
-        grad = grads[0].to(binary.dtype).contiguous(memory_format=torch.channels_last)
         of_a, of_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-        by_bits = ctx.input is not None and binary.dtype == torch.bfloat16 and kernels.counts_gradient(layer.kernel_size[1])
+        grad = grads[0].to(binary.dtype).contiguous(memory_format=torch.channels_last)
+        made = None
         if ctx.input is None:
             a = given
         else:
             shape, chosen = ctx.input
-            # The gradient of the input asks the input for its shape alone.
+            # PyTorch asks the input for its shape alone where only the input's gradient is wanted.
             a = torch.empty(shape, dtype=binary.dtype, memory_format=torch.channels_last)
-            if of_weight and not by_bits:
+            if of_weight and binary.dtype == torch.bfloat16 and kernels.counts_gradient(layer.kernel_size[1]):
+                made = _weight_gradient(layer, weight, given, shape, chosen, grad)
+            elif of_weight:
                 a = _expand(a, given, chosen)
         grad_a, grad_binary, _ = torch.ops.aten.convolution_backward(
             grad, a, binary, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups,
-            [of_a, of_weight and not by_bits, False],
+            [of_a, of_weight and made is None, False],
         )  # fmt: skip
         if not of_weight:
             return grad_a, None, None, None
-        made, result = torch.empty_like(weight), torch.empty_like(weight)
-        if by_bits:
-            images, channels, height, width = shape
-            high, low = (
-                int(torch.tensor(chosen.gamma + s * chosen.alpha, dtype=torch.bfloat16).view(torch.int16)) & 0xFFFF
-                for s in (1, -1)
-            )
-            kernels.weight_gradient(
-                (images, height, width, channels, *grad.shape[2:], len(weight)), _kernel(layer), address(given), high,
-                low, address(grad), address(made), made.stride(), torch.get_num_threads(),
-            )  # fmt: skip
-        else:
-            made.copy_(grad_binary)  # in the weight's own order
+        if made is None:
+            made = torch.empty_like(weight).copy_(grad_binary)  # in the weight's own order
+        result = torch.empty_like(weight)
         kernels.weight_backward(
             (len(weight), weight.numel() // len(weight)), address(weight), address(alpha), address(beta), *ctx.slope,
             address(made), address(result),
         )  # fmt: skip
         return grad_a, None, result, None
+
+
+def _weight_gradient(
+    layer: BinaryConv2d, weight: Tensor, bits: Tensor, shape: torch.Size, binary: ActivationSet, grad: Tensor
+) -> Tensor:
+    """The gradient of the binarized weight, float32 in the weight's own order, out of bits and bfloat16."""
+    images, channels, height, width = shape
+    values = torch.tensor([binary.gamma + binary.alpha, binary.gamma - binary.alpha], dtype=torch.bfloat16)
+    high, low = (value & 0xFFFF for value in values.view(torch.int16).tolist())
+    made = torch.empty_like(weight)
+    kernels.weight_gradient(
+        (images, height, width, channels, *grad.shape[2:], len(weight)), _kernel(layer), address(bits), high, low,
+        address(grad), address(made), made.stride(), torch.get_num_threads(),
+    )  # fmt: skip
+    return made
 
 
 def _kernel(layer: BinaryConv2d) -> tuple[int, ...]:

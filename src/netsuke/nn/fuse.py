@@ -1,8 +1,9 @@
-"""The same network for a faster training step on a CPU: norm, residual, nonlinearity and binarizer run as one operator."""
+"""The same network for faster training on a CPU: norm, residual, nonlinearity and binarizer run as one operator."""
 
 from __future__ import annotations
 
 import operator
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -45,7 +46,7 @@ class _Tracer(fx.Tracer):
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """A module with the forward, parameters, buffers and names of `model`, which it shares, that trains faster on a CPU.
+    """A module with the forward, parameters, buffers and names of `model`, all shared, that trains faster on a CPU.
 
     Batch norm, the addition behind it, Maxout and the next layer's AdaBin binarizer become one operator
     (`nn.unit.unit`). Where torch.fx cannot trace the model, or nothing fits, `model` itself is returned.
@@ -112,7 +113,9 @@ def _fuse_at(norm: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made
     assert nonlinearity is None or isinstance(nonlinearity, Maxout)
     assert binarizer is None or isinstance(binarizer, AdaBinActivation)
     name = f"fused_{len(made)}"
-    made[name] = _Fused(Unit(batch_norm, nonlinearity, binarizer, isinstance(layer, BinaryConv2d) and reads_bits(layer)))
+    made[name] = _Fused(
+        Unit(batch_norm, nonlinearity, binarizer, isinstance(layer, BinaryConv2d) and reads_bits(layer))
+    )
     with graph.inserting_before(last):
         both = graph.call_module(name, tuple(arguments))
         y = graph.call_function(operator.getitem, (both, 0))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-kernels: Any = None
-try:
-    from netsuke.nn import _kernels as kernels
-except ImportError:  # training then goes through PyTorch's own operators
-    kernels = None
 
+def _load() -> Any:
+    try:
+        return importlib.import_module("netsuke.nn._kernels")
+    except ImportError:
+        return None
+
+
+kernels = _load()  # None: training goes through PyTorch's own operators
 FAST = (torch.float32, torch.bfloat16)  # the types of maps that they take
+CHANNELS = 16  # bits of a word of a map of bits
 
 
 def address(tensor: Tensor | None) -> int:

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.nn.adabin import AdaBinActivation
-from netsuke.nn.kernels import FAST, address, kernels
+from netsuke.nn.kernels import CHANNELS, FAST, address, kernels
 from netsuke.nn.maxout import Maxout
-
-CHANNELS = 16  # of a word of bits
 
 
 class Unit(NamedTuple):
@@ -30,8 +28,8 @@ def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tenso
     """y = nonlinearity(norm(x) + residual), its binarized form, and the signs of that as bits.
 
     The last two are None without a binarizer, bits also where no compiled kernel ran or C is no multiple of 16; they
-    are int16 (N, H, W, C / 16), bit i of a word for channel i. Where bits suffice, the binarized form is a placeholder of
-    its shape, through which the gradient flows.
+    are int16 (N, H, W, C / 16), bit i of a word for channel i. Where bits suffice, the binarized form is a
+    placeholder of its shape, through which the gradient flows.
 
     x, residual, y: (N, C, H, W). Float32 and bfloat16 maps on a CPU, in channels_last, go through the compiled kernels,
     which keep x and the residual alone for the backward; others through the modules themselves. Both compute the same,
@@ -85,7 +83,8 @@ class _Unit(torch.autograd.Function):
         if batch:
             mean, rstd = x.new_empty(2, channels, dtype=torch.float32).unbind()
         else:
-            assert norm.running_mean is not None and norm.running_var is not None
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             mean, rstd = norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt()
         facts = {
             "pixels": x.numel() // channels, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,

@@ -1,0 +1,297 @@
+"""The fused training path: the same numbers as the modules themselves, on every instruction set and for every shape."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import netsuke
+from netsuke.models import create_model
+from netsuke.nn import AdaBinActivation, BinaryConv2d, Maxout, fuse
+from netsuke.nn.convolution import binary_convolution, reads_bits
+from netsuke.nn.kernels import kernels
+from netsuke.nn.unit import Unit, unit
+
+pytestmark = pytest.mark.skipif(kernels is None, reason="netsuke was installed without its compiled training kernels")
+ISAS = kernels.available() if kernels is not None else []
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = kernels.isa()
+    assert kernels.use(request.param)
+    yield request.param
+    assert kernels.use(before)
+
+
+def last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def relative(got: Tensor, wanted: Tensor) -> float:
+    got, wanted = got.detach().double(), wanted.detach().double()
+    return float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
+
+
+def bits_of(positive: Tensor) -> Tensor:
+    """int16 (N, H, W, C / 16) from bool (N, C, H, W): bit i of a word for channel i."""
+    n, c, h, w = positive.shape
+    words = (positive.permute(0, 2, 3, 1).reshape(n, h, w, c // 16, 16).long() << torch.arange(16)).sum(-1)
+    return torch.where(words >= 32768, words - 65536, words).short().contiguous()
+
+
+def parts(channels: int, slopes: bool, binary: bool, center: str, alpha: float) -> Unit:
+    norm = nn.BatchNorm2d(channels)
+    shape = Maxout(channels) if slopes else None
+    binarizer = AdaBinActivation(center) if binary else None
+    with torch.no_grad():
+        for p in [*norm.parameters(), *(shape.parameters() if shape else [])]:
+            p.copy_(torch.rand_like(p) + 0.25)
+        if binarizer is not None:
+            binarizer.alpha_a.fill_(alpha)
+            binarizer.beta_a.fill_(0.3)
+    return Unit(norm, shape, binarizer)
+
+
+def run(u: Unit, x: Tensor, r: Tensor | None, of_y: Tensor, of_a: Tensor, plain: bool) -> dict[str, Tensor]:
+    """Results and gradients of a unit, through the operator or through its modules."""
+    modules = nn.ModuleList([m for m in u[:3] if m is not None])
+    modules.zero_grad()
+    x = x.detach().requires_grad_()
+    r = None if r is None else r.detach().requires_grad_()
+    if plain:
+        y = u.norm(x) if r is None else u.norm(x) + r
+        y = y if u.nonlinearity is None else u.nonlinearity(y)
+        a = None if u.binarizer is None else u.binarizer(y)
+    else:
+        y, a, _ = unit(x, r, u)
+    loss = (y * of_y).sum() if a is None else (y * of_y).sum() + (a * of_a).sum()
+    loss.backward()
+    made = {"y": y, "x.grad": x.grad, "mean": u.norm.running_mean, "var": u.norm.running_var}
+    if a is not None:
+        made["a"] = a
+    if r is not None:
+        made["r.grad"] = r.grad
+    for name, p in modules.named_parameters():
+        made[name] = p.grad
+    return {name: value.detach().clone() for name, value in made.items() if value is not None}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+@pytest.mark.parametrize("channels", [5, 16, 48])
+@pytest.mark.parametrize(
+    ("residual", "slopes", "binary", "center", "alpha"),
+    [
+        (True, True, True, "published", 0.7),
+        (True, True, True, "paper", -0.4),
+        (False, True, True, "published", -0.4),
+        (False, False, False, "paper", 1.0),
+        (True, False, True, "paper", 0.7),
+        (True, True, False, "paper", 1.0),
+    ],
+)
+def test_a_unit_equals_its_modules_in_float64(
+    isa: str, dtype: torch.dtype, training: bool, channels: int, residual: bool, slopes: bool, binary: bool,
+    center: str, alpha: float,
+) -> None:  # fmt: skip
+    torch.manual_seed(channels)
+    u = parts(channels, slopes, binary, center, alpha)
+    exact = Unit(*(None if m is None else copy.deepcopy(m).double() for m in u[:3]))  # type: ignore[arg-type]
+    for m in (*u[:3], *exact[:3]):
+        if m is not None:
+            m.train(training)
+    x, r, of_y, of_a = (last(torch.randn(6, channels, 15, 17)).to(dtype) for _ in range(4))
+    x += 3  # far from 0, where a careless variance cancels
+    got = run(u, x, r if residual else None, of_y, of_a, plain=False)
+    wanted = run(exact, x.double(), r.double() if residual else None, of_y.double(), of_a.double(), plain=True)
+    assert got.keys() == wanted.keys()
+    tight = dtype == torch.float32
+    for name, value in wanted.items():
+        per_pixel = name in ("y", "a", "x.grad", "r.grad")
+        bound = 2e-5 if tight else 1.2e-2 if per_pixel else 4e-3
+        assert got[name].shape == value.shape
+        assert relative(got[name], value) < bound, name
+
+
+def test_bits_are_the_signs_of_the_binarized_map(isa: str) -> None:
+    torch.manual_seed(0)
+    u = parts(48, True, True, "published", -0.7)
+    _y, a, bits = unit(last(torch.randn(3, 48, 5, 7)), None, u)
+    assert a is not None
+    assert bits is not None
+    binary = u.binarizer.constants()  # type: ignore[union-attr]
+    assert torch.equal(bits, bits_of((a - binary.gamma) / binary.alpha > 0))
+
+
+def test_sums_do_not_depend_on_the_number_of_threads() -> None:
+    torch.manual_seed(0)
+    u = parts(16, True, True, "published", 0.7)
+    x, r, of_y, of_a = (last(torch.randn(40, 16, 16, 16)) for _ in range(4))
+    before, made = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            u.norm.reset_running_stats()
+            made.append(run(u, x, r, of_y, of_a, plain=False))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+SHAPES = [
+    # channels, outputs, kernel, stride, padding, height
+    (16, 16, (3, 3), (1, 1), (1, 1), 8),
+    (32, 64, (3, 3), (2, 2), (1, 1), 9),
+    (48, 80, (5, 3), (2, 1), (2, 1), 7),
+    (16, 32, (1, 1), (1, 1), (0, 0), 5),
+    (64, 16, (3, 5), (1, 1), (0, 2), 6),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("alpha", [0.7, -0.4])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_counted_convolution_equals_the_layer_in_float64(
+    isa: str, dtype: torch.dtype, alpha: float, shape: Any
+) -> None:
+    check_convolution(dtype, alpha, *shape, images=3, contiguous=False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([16, 32, 48]), st.sampled_from([16, 32, 80]), st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)), st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    st.integers(4, 9), st.integers(1, 5), st.sampled_from([torch.float32, torch.bfloat16]), st.booleans(),
+)  # fmt: skip
+def test_counted_convolutions_of_any_shape(
+    channels: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
+    height: int, images: int, dtype: torch.dtype, contiguous: bool,
+) -> None:  # fmt: skip
+    check_convolution(dtype, 0.6, channels, outputs, kernel, stride, padding, height, images, contiguous)
+
+
+def check_convolution(
+    dtype: torch.dtype, alpha: float, channels: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int],
+    padding: tuple[int, int], height: int, images: int, contiguous: bool,
+) -> None:  # fmt: skip
+    torch.manual_seed(channels + height)
+    binarizer = AdaBinActivation("published")
+    layer = BinaryConv2d(channels, outputs, kernel, stride, padding, bias=True, binary_a=binarizer)
+    if not contiguous:
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.no_grad():
+        binarizer.alpha_a.fill_(alpha)
+        binarizer.beta_a.fill_(0.3)
+    assert reads_bits(layer)
+    exact = copy.deepcopy(layer).double()
+    binary = binarizer.constants()
+    positive = torch.rand(images, channels, height, height + 1) < 0.5
+    a = torch.where(positive, binary.gamma + binary.alpha, binary.gamma - binary.alpha).double().requires_grad_()
+    wanted = exact.convolve(a)
+    given_grad = last(torch.randn_like(wanted)).to(dtype)
+    wanted.backward(given_grad.double())
+    placeholder = torch.full((1,), torch.nan, dtype=dtype).expand(a.shape).requires_grad_()
+    made = binary_convolution(layer, placeholder, bits_of(positive))
+    made.backward(given_grad)
+    bound = 3e-6 if dtype == torch.float32 else 8e-3
+    assert made.dtype == dtype
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    assert relative(made, wanted) < bound
+    assert a.grad is not None
+    assert placeholder.grad is not None
+    assert relative(placeholder.grad, a.grad) < bound
+    assert layer.weight.grad is not None
+    assert exact.weight.grad is not None
+    assert relative(layer.weight.grad, exact.weight.grad) < bound
+
+
+def test_a_filter_without_deviation_passes_on_its_mean_gradient() -> None:
+    layer = BinaryConv2d(16, 16, 3, padding=1, bias=False)
+    with torch.no_grad():
+        layer.weight[0] = 0.5
+    exact = copy.deepcopy(layer).double()
+    a = torch.randn(2, 16, 4, 4).sign()
+    out, wanted = binary_convolution(layer, last(a)), exact.convolve(a.double())
+    given_grad = torch.randn_like(out)
+    out.backward(given_grad)
+    wanted.backward(given_grad.double())
+    assert layer.weight.grad is not None
+    assert exact.weight.grad is not None
+    assert relative(layer.weight.grad[0], exact.weight.grad[0]) < 1e-5
+    assert relative(layer.weight.grad, exact.weight.grad) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["adabin_resnet20", "adabin_resnet18", "adabin_vgg_small"])
+def test_a_fused_network_says_the_same(name: str) -> None:
+    """Rounding flips a bit now and then, and the image is then another one; in eval mode the others stay untouched."""
+    torch.manual_seed(1)
+    model = last_module(create_model(name))
+    images = last(torch.randn(24, 3, 32, 32))
+    with torch.no_grad():
+        model(images)  # running statistics of real maps
+        model.eval()
+        wanted = copy.deepcopy(model).double()(images.double())
+        fused = fuse(model)
+        assert fused is not model
+        off = (fused(images) - wanted).abs().amax(1) / wanted.abs().max()
+    assert int((off < 1e-4).sum()) >= 18
+
+
+def last_module(module: nn.Module) -> nn.Module:
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def test_a_fused_network_has_the_names_and_the_parameters_of_the_model() -> None:
+    model = create_model("adabin_resnet20")
+    fused = fuse(model)
+    assert list(fused.state_dict()) == list(model.state_dict())
+    assert all(p is q for p, q in zip(fused.parameters(), model.parameters(), strict=True))
+    fused.eval()
+    assert not any(m.training for m in model.modules() if m is not model)
+
+
+def test_a_binarized_network_of_a_user_is_fused() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 16, 3, padding=1)
+            self.bn1, self.bn2 = nn.BatchNorm2d(16), nn.BatchNorm2d(32)
+            self.body = nn.Conv2d(16, 32, 3, padding=1, bias=False)
+            self.head = nn.Linear(32, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.bn1(self.stem(x)))
+            x = torch.relu(self.bn2(self.body(x)))
+            return self.head(x.mean((2, 3)))
+
+    images = last(torch.randn(8, 3, 8, 8))
+    student = last_module(netsuke.binarize(Net(), calibration=images))
+    fused = fuse(student)
+    assert fused is not student
+    assert torch.allclose(fused(images), student(images), atol=1e-5)
+
+
+def test_what_cannot_be_traced_stays_as_it_is() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    model = Branches()
+    assert fuse(model) is model
+    plain = nn.Sequential(nn.Linear(3, 3))
+    assert fuse(plain) is plain
+
+
+def test_float64_goes_through_the_modules() -> None:
+    """Nothing in the kernels takes float64: the fused network must be exact all the same."""
+    model = create_model("adabin_resnet20").double()
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    assert torch.equal(fuse(copy.deepcopy(model))(images), model(images))
