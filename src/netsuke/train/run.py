@@ -41,7 +41,9 @@ def run(
     """
     entry = get_model(recipe.model.name)
     preprocess = Preprocess(**entry.preprocess)
-    data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
+    fabric = make_fabric(device, recipe.precision)
+    with fabric.rank_zero_first(local=True):  # one process of a machine makes the index of new shards
+        data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
     validation = None
     if recipe.validation:
         data, validation = holdout(data, recipe.validation, recipe.seed)
@@ -50,7 +52,6 @@ def run(
     if recipe.model.weights:
         load_weights(model, recipe.model.weights)
     augment = make_augment(recipe.augment, preprocess)
-    fabric = make_fabric(device, recipe.precision)
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
     path = output.folder / "model.safetensors"
