@@ -5,17 +5,20 @@
 set -euo pipefail
 
 build=${1:?usage: check_symbols.sh BUILD_FOLDER}
-mapfile -t objects < <(find "$build" -path '*netsuke_kernels.dir*' -name '*.o' -not -path '*/apart/*' | sort)
+mapfile -t objects < <(find "$build" \( -path '*netsuke_kernels.dir*' -o -path '*netsuke_train_kernels.dir*' \) -name '*.o' \
+  -not -path '*/apart/*' | sort)
 if [ ${#objects[@]} -eq 0 ]; then
-  echo "check_symbols: no object files of netsuke_kernels below $build; build first" >&2
+  echo "check_symbols: no object files of the kernels below $build; build first" >&2
   exit 1
 fi
 status=0
 for object in "${objects[@]}"; do
-  isa=$(basename "$object" .cc.o)
-  extra=$(nm -C --defined-only "$object" | awk '{print $2, $3}' | grep -E '^[A-Zuvw] ' | grep -v "^T netsuke::${isa}_kernels()$" || true)
-  if ! nm -C --defined-only "$object" | grep -q " T netsuke::${isa}_kernels()$"; then
-    echo "check_symbols: $object does not export netsuke::${isa}_kernels()" >&2
+  room=netsuke
+  case $object in *netsuke_train_kernels.dir*) room=netsuke::train ;; esac
+  own="${room}::$(basename "$object" .cc.o)_kernels()"
+  extra=$(nm -C --defined-only "$object" | awk '{print $2, $3}' | grep -E '^[A-Zuvw] ' | grep -v "^T $own$" || true)
+  if ! nm -C --defined-only "$object" | grep -q " T $own$"; then
+    echo "check_symbols: $object does not export $own" >&2
     status=1
   fi
   if [ -n "$extra" ]; then
