@@ -146,6 +146,18 @@ def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
 
 
+def test_saved_tensors_may_come_back_as_copies() -> None:
+    """As with torch.autograd.graph.save_on_cpu, or activation checkpointing."""
+    torch.manual_seed(0)
+    u = parts(16, True, True, "published", 0.7)
+    x, r, of_y, of_a = (last(torch.randn(4, 16, 6, 6)) for _ in range(4))
+    wanted = run(u, x, r, of_y, of_a, plain=False)
+    u.norm.reset_running_stats()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(force=True).copy(), torch.from_numpy):
+        got = run(u, x, r, of_y, of_a, plain=False)
+    assert all(torch.equal(got[name], wanted[name]) for name in ("x.grad", "r.grad"))
+
+
 SHAPES = [
     # channels, outputs, kernel, stride, padding, height
     (16, 16, (3, 3), (1, 1), (1, 1), 8),

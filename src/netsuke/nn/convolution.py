@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
@@ -75,6 +76,7 @@ class _Expand(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         return grads[0], None, None, None
 
@@ -109,6 +111,7 @@ class _BinaryConvolution(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         given, weight, binary, alpha, beta = ctx.saved_tensors
         layer = ctx.layer
@@ -116,7 +119,7 @@ class _BinaryConvolution(torch.autograd.Function):
         grad = grads[0].to(binary.dtype).contiguous(memory_format=torch.channels_last)
         made = None
         if ctx.input is None:
-            a = given
+            a = given.contiguous(memory_format=torch.channels_last)
         else:
             shape, chosen = ctx.input
             # PyTorch asks the input for its shape alone where only the input's gradient is wanted.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from netsuke.nn.adabin import AdaBinActivation
 from netsuke.nn.kernels import CHANNELS, FAST, address, kernels
@@ -53,7 +54,7 @@ def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tenso
 
 def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
     norm = parts.norm
-    statistics = norm.training or norm.running_mean is not None
+    parameters = [p for part in parts[:3] if part is not None for p in part.parameters()]
     return (
         kernels is not None
         and x.device.type == "cpu"
@@ -62,9 +63,8 @@ def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > x.shape[1]
         and (residual is None or (residual.dtype == x.dtype and residual.shape == x.shape))
-        and statistics
         and norm.momentum is not None
-        and all(p.dtype == torch.float32 for p in norm.parameters())
+        and all(p.dtype == torch.float32 and p.numel() in (1, x.shape[1]) for p in parameters)
         and not torch.compiler.is_compiling()
     )
 
@@ -78,46 +78,58 @@ class _Unit(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
-        channels, batch = x.shape[1], norm.training or norm.running_mean is None
-        running = norm.running_mean if norm.training else None
-        if batch:
+        n, channels, h, w = x.shape
+        running = (norm.running_mean, norm.running_var) if norm.training else (None, None)
+        if norm.training or norm.running_mean is None:
             mean, rstd = x.new_empty(2, channels, dtype=torch.float32).unbind()
         else:
-            assert norm.running_mean is not None
             assert norm.running_var is not None
             mean, rstd = norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt()
-        facts = {
-            "pixels": x.numel() // channels, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,
-            "published": published, "z": x.data_ptr(), "r": address(residual), "weight": address(weight),
-            "bias": address(bias), "mean": mean.data_ptr(), "rstd": rstd.data_ptr(),
-            "running_mean": address(running), "running_var": address(norm.running_var) if running is not None else 0,
-            "epsilon": norm.eps, "momentum": norm.momentum or 0.0, "positive": address(positive),
-            "negative": address(negative), "alpha": address(alpha), "beta": address(beta),
+        ctx.settings = {
+            "pixels": n * h * w, "channels": channels, "half": x.dtype == torch.bfloat16,
+            "batch": norm.training or norm.running_mean is None, "published": published, "epsilon": norm.eps,
+            "momentum": norm.momentum,
         }  # fmt: skip
-        n, _, h, w = x.shape
+        tensors = (x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
         words = channels // CHANNELS if alpha is not None and channels % CHANNELS == 0 else 0
-        written = alpha is not None and not (bits_suffice and words)
         y, bits = torch.empty_like(x), torch.empty((n, h, w, words), dtype=torch.int16)
-        a = torch.empty_like(x) if written else x.new_empty(1).expand(x.shape)
+        if alpha is None or (bits_suffice and words):
+            a, written = x.new_empty(1).expand(x.shape), None
+        else:
+            a = written = torch.empty_like(x)
         kernels.unit_forward(
-            facts, address(y), address(a) if written else 0, address(bits) if words else 0, torch.get_num_threads()
-        )
+            _arguments(ctx.settings, tensors, running), address(y), address(written), address(bits) if words else 0,
+            torch.get_num_threads(),
+        )  # fmt: skip
         ctx.mark_non_differentiable(bits)
-        ctx.save_for_backward(x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
-        ctx.facts = facts
+        ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         return y, a, bits
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        x, residual, _mean, _rstd, *parameters = ctx.saved_tensors
-        grad_y, grad_a = (
-            None if g is None else g.to(x.dtype).contiguous(memory_format=torch.channels_last) for g in grads[:2]
+        x, residual, *rest = ctx.saved_tensors
+        x, residual, grad_y, grad_a = (
+            None if t is None else t.to(x.dtype).contiguous(memory_format=torch.channels_last)
+            for t in (x, residual, *grads[:2])
         )
+        parameters = rest[2:]
         grad_v, grad_x = torch.empty_like(x), torch.empty_like(x)
         own = [None if p is None else torch.empty_like(p) for p in parameters]
         kernels.unit_backward(
-            ctx.facts, address(grad_y), address(grad_a), grad_v.data_ptr(), grad_x.data_ptr(),
-            *map(address, own), torch.get_num_threads(),
+            _arguments(ctx.settings, (x, residual, *rest)), address(grad_y), address(grad_a), address(grad_v),
+            address(grad_x), *map(address, own), torch.get_num_threads(),
         )  # fmt: skip
         return grad_x, None if residual is None else grad_v, *own, None, None, None
+
+
+_NAMES = ("z", "r", "mean", "rstd", "weight", "bias", "positive", "negative", "alpha", "beta")
+
+
+def _arguments(
+    settings: dict[str, Any], tensors: tuple[Tensor | None, ...], running: tuple[Tensor | None, ...] = (None, None)
+) -> dict[str, Any]:
+    """What the kernels call a unit. Addresses are taken anew each time: saved tensors may come back as copies, in another order."""
+    addresses = {name: address(tensor) for name, tensor in zip(_NAMES, tensors, strict=True)}
+    return {**settings, **addresses, "running_mean": address(running[0]), "running_var": address(running[1])}

@@ -29,7 +29,7 @@ from netsuke.train.log import Log
 from netsuke.train.losses import Objective
 from netsuke.train.machine import make_fabric
 from netsuke.train.optimizers import make_optimizer, set_learning_rate
-from netsuke.train.randomness import derive
+from netsuke.train.randomness import derive, seed_device
 from netsuke.train.recipe import Recipe, differs, parse
 from netsuke.train.schedule import factor
 from netsuke.train.stages import Part, parts
@@ -228,7 +228,7 @@ class _Loop:
         rate = factor(recipe.schedule, in_part if recipe.schedule.every == "step" else finished)
         set_learning_rate(self.optimizer, rate)
         targets = self._targets(batch, finished)
-        torch.manual_seed(derive("model", recipe.seed, at.epoch, at.batch, fabric.global_rank))  # of dropout
+        seed_device(fabric.device, derive("model", recipe.seed, at.epoch, at.batch, fabric.global_rank))  # of dropout
         logits = self.student(batch.images)
         loss = self.objective(logits, batch.labels, targets)
         self.wrapped.zero_grad(set_to_none=True)
