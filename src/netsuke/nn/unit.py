@@ -110,9 +110,10 @@ class _Unit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         x, residual, *rest = ctx.saved_tensors
-        x, residual, grad_y, grad_a = (
+        x = x.contiguous(memory_format=torch.channels_last)
+        residual, grad_y, grad_a = (
             None if t is None else t.to(x.dtype).contiguous(memory_format=torch.channels_last)
-            for t in (x, residual, *grads[:2])
+            for t in (residual, *grads[:2])
         )
         parameters = rest[2:]
         grad_v, grad_x = torch.empty_like(x), torch.empty_like(x)
@@ -130,6 +131,6 @@ _NAMES = ("z", "r", "mean", "rstd", "weight", "bias", "positive", "negative", "a
 def _arguments(
     settings: dict[str, Any], tensors: tuple[Tensor | None, ...], running: tuple[Tensor | None, ...] = (None, None)
 ) -> dict[str, Any]:
-    """What the kernels call a unit. Addresses are taken anew each time: saved tensors may come back as copies, in another order."""
+    """What the kernels call a unit. Addresses are taken anew each time: saved tensors may come back as copies."""
     addresses = {name: address(tensor) for name, tensor in zip(_NAMES, tensors, strict=True)}
     return {**settings, **addresses, "running_mean": address(running[0]), "running_var": address(running[1])}
