@@ -65,18 +65,22 @@ def train(
     console = stderr_console()
     console.quiet = console.quiet or not first
     with Progress(
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}, {task.fields[rate]:,.0f} images/s"),
+        TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
     ) as bars:
-        bar = bars.add_task("", total=1.0, epoch=0, epochs=chosen.epochs, loss=float("nan"), rate=0.0)
+        bar = bars.add_task("training", total=None, state="")
 
         def update(now: Where) -> None:
-            bars.update(bar, completed=now.share, epoch=now.epoch, loss=now.loss, rate=now.images_per_second)
+            if bars.tasks[bar].total is None:  # the time left is reckoned from where the run is, if it was resumed
+                bars.reset(bar, total=1.0)
+                bars.tasks[bar].completed = now.share
+            state = f"loss {now.loss:.3f}, {now.images_per_second:,.0f} images/s"
+            bars.update(bar, completed=now.share, description=f"epoch {now.epoch}/{chosen.epochs}", state=state)
 
         def report(row: dict[str, Any]) -> None:
             if first:
