@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from netsuke import Error
 from netsuke.data import ArrayDataset, Preprocess
 from netsuke.nn import BinaryConv2d
-from netsuke.train import Augment, Progress, Recipe, Teachers, accuracy, fit
+from netsuke.train import Augment, Output, Progress, Recipe, Teachers, accuracy, fit
+from netsuke.train.folder import claimed
 
 torch.set_num_threads(1)
 
@@ -89,6 +91,55 @@ def test_a_student_follows_its_teacher_and_not_the_labels() -> None:
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
 
 
-def test_a_batch_larger_than_the_data(tmp_path: Path) -> None:
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_run_that_stops_at_any_step_ends_with_the_same_weights(every: int, tmp_path: Path) -> None:
+    """With all that has a state or randomness of its own: two stages, dropout, AdamW's moments, warmup, fixed views."""
+    data, teacher, steps = stripes(40), network(seed=9), 8
+    wanted = recipe(
+        4,
+        loss={"kind": "soft", "label_weight": 0.5},
+        teacher=[{"model": "x"}],
+        augment={"views": 2},
+        schedule={"warmup": 0.3},
+        clip_gradient=1.0,
+        progressive="step",
+        stage=[
+            {"share": 1, "weight_decay": 0.1, "binary_weights": False},
+            {"share": 1, "weight_decay": 0.0},
+        ],
+    )
+
+    def run(folder: Path, stop: int = 0) -> nn.Module:
+        model = network(binary=True)
+        model.insert(4, nn.Dropout(0.3))  # type: ignore[operator]
+
+        def seen(now: Progress) -> None:
+            if round(now.share * steps) == stop:
+                raise Stop
+
+        with contextlib.suppress(Stop):
+            train(model, wanted, data, teachers=Teachers([teacher]), output=Output(folder, 0, every), progress=seen)
+        return model
+
+    whole = run(tmp_path / "whole")
+    for stop in range(1, steps + 1):
+        folder = tmp_path / str(stop)
+        assert stop == steps or not torch.equal(weights(run(folder, stop)), weights(whole))
+        assert torch.equal(weights(run(folder)), weights(whole)), f"stopped at step {stop}"
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.pt.1.tmp").write_text("of a killed run")
+    with claimed(tmp_path), pytest.raises(Error, match="is in use by another run"):
+        train(network(), recipe(1), stripes(32), output=Output(tmp_path))
+    train(network(), recipe(1), stripes(32), output=Output(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv", "recipe.toml"]
+
+
+def test_a_batch_larger_than_the_data() -> None:
     with pytest.raises(Error, match="fewer than one batch of 16"):
         train(network(), recipe(1), stripes(15))

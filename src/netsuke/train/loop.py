@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from netsuke.train.augment import Augment
 from netsuke.train.batches import Batch, Batches
 from netsuke.train.cached_teachers import CachedTeachers
 from netsuke.train.faults import first_fault
+from netsuke.train.folder import claimed
 from netsuke.train.log import Log
 from netsuke.train.losses import Objective
 from netsuke.train.machine import make_fabric
@@ -104,11 +106,13 @@ def fit(
     to run, `netsuke.train.make_fabric()` when not given. progress: called after each step. report: called with each row
     of the log.
 
-    Raises netsuke.Error where the data are too few for a batch, a checkpoint is damaged or of another run, the disk is
-    full, or a number stops being finite: it names the step and the layer.
+    Raises netsuke.Error where the data are too few for a batch, a checkpoint is damaged or of another run, the folder
+    is in use, the disk is full, or a number stops being finite: it names the step and the layer.
     """
     fabric = fabric if fabric is not None else make_fabric(precision=recipe.precision)
-    return _Loop(model, recipe, data, augment, validation, teachers, output, fabric, progress, report).run()
+    loop = _Loop(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
+    with claimed(output.folder) if output is not None and fabric.is_global_zero else nullcontext():
+        return loop.run()
 
 
 @torch.no_grad()
@@ -172,7 +176,6 @@ class _Loop:
         self.model.train()
         self.student = self._student()
         if self.log is not None and self.at.epoch < self.recipe.epochs:
-            self.log.path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(self.log.path.with_name("recipe.toml"), self.recipe.toml().encode())
             self.log.begin(self.at.step, self.at.epoch + 1)
         for part in parts(self.recipe):
