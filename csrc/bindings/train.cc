@@ -4,6 +4,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
+
 #include "train/kernels.h"
 #include "train/select.h"
 #include "train/unit.h"
@@ -16,6 +18,14 @@ namespace {
 template <class T>
 T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
+}
+
+// To nearest, ties to even.
+uint16_t bfloat16(double x) {
+  const float rounded = static_cast<float>(x);
+  uint32_t bits;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 Unit unit(nb::dict d) {
@@ -79,14 +89,14 @@ NB_MODULE(_kernels, m) {
     binary_conv(b, l, threads);
   });
   m.def("counts_gradient", &counts_gradient);
-  // map, kernel, strides as above; high and low are the bits of two bfloat16 numbers.
-  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, int high, int low, uintptr_t grad, uintptr_t out,
+  // map, kernel, strides as above.
+  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, double high, double low, uintptr_t grad, uintptr_t out,
                               nb::tuple strides, int threads) {
     const auto size = [&](int i) { return nb::cast<int64_t>(map[i]); };
     const auto of = [&](int i) { return nb::cast<int64_t>(kernel[i]); };
     const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
     const WeightGradient g{size(0), size(1), size(2), size(3), size(4), size(5), size(6), of(0), of(1), of(2), of(3), of(4), of(5),
-                           at<uint16_t>(bits), static_cast<uint16_t>(high), static_cast<uint16_t>(low), at<uint16_t>(grad)};
+                           at<uint16_t>(bits), bfloat16(high), bfloat16(low), at<uint16_t>(grad)};
     const Strided to{at<float>(out), stride(0), stride(1), stride(2), stride(3)};
     nb::gil_scoped_release release;
     weight_gradient(g, to, threads);

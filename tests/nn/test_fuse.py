@@ -257,6 +257,15 @@ def test_a_fused_network_says_the_same(name: str) -> None:
     assert int((off < 1e-4).sum()) >= 18
 
 
+def test_numbers_that_are_not_finite_run_on_to_the_loss() -> None:
+    """There a training loop looks, and says which step it was; an error inside the forward would not."""
+    model = last_module(create_model("adabin_resnet20"))
+    layer: Any = model.get_submodule("layer2.0.conv1")
+    with torch.no_grad():
+        layer.binary_a.alpha_a.fill_(torch.nan)
+    assert bool(fuse(model)(last(torch.randn(2, 3, 32, 32))).isnan().all())
+
+
 def last_module(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

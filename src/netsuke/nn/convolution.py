@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
-from netsuke.nn.binarizer import ActivationSet
 from netsuke.nn.kernels import CHANNELS, FAST, address, kernels
 from netsuke.nn.layers import BinaryConv2d
 
@@ -59,9 +58,26 @@ def _fast(layer: BinaryConv2d, a: Tensor, bits: Tensor | None) -> bool:
     )
 
 
-def _set_of(layer: BinaryConv2d) -> ActivationSet:
+class _Set(NamedTuple):
+    """a = high where the bit is 1, else low; alpha and gamma as in `ActivationSet`."""
+
+    alpha: float
+    gamma: float
+
+    @property
+    def high(self) -> float:
+        return self.gamma + self.alpha
+
+    @property
+    def low(self) -> float:
+        return self.gamma - self.alpha
+
+
+def _set_of(layer: BinaryConv2d) -> _Set:
+    """Unlike `constants` it checks nothing: numbers that are not finite run on to the loss, where a loop looks."""
     assert isinstance(layer.binary_a, AdaBinActivation)
-    return layer.binary_a.constants()
+    alpha, beta = layer.binary_a.alpha_a.item(), layer.binary_a.beta_a.item()
+    return _Set(alpha, alpha * beta if layer.binary_a.center == "published" else beta)
 
 
 class _Expand(torch.autograd.Function):
@@ -81,8 +97,8 @@ class _Expand(torch.autograd.Function):
         return grads[0], None, None, None
 
 
-def _expand(a: Tensor, bits: Tensor, binary: ActivationSet) -> Tensor:
-    return _Expand.apply(a, bits, binary.gamma + binary.alpha, binary.gamma - binary.alpha)
+def _expand(a: Tensor, bits: Tensor, binary: _Set) -> Tensor:
+    return _Expand.apply(a, bits, binary.high, binary.low)
 
 
 class _BinaryConvolution(torch.autograd.Function):
@@ -145,16 +161,14 @@ class _BinaryConvolution(torch.autograd.Function):
 
 
 def _weight_gradient(
-    layer: BinaryConv2d, weight: Tensor, bits: Tensor, shape: torch.Size, binary: ActivationSet, grad: Tensor
+    layer: BinaryConv2d, weight: Tensor, bits: Tensor, shape: torch.Size, binary: _Set, grad: Tensor
 ) -> Tensor:
     """The gradient of the binarized weight, float32 in the weight's own order, out of bits and bfloat16."""
     images, channels, height, width = shape
-    values = torch.tensor([binary.gamma + binary.alpha, binary.gamma - binary.alpha], dtype=torch.bfloat16)
-    high, low = (value & 0xFFFF for value in values.view(torch.int16).tolist())
     made = torch.empty_like(weight)
     kernels.weight_gradient(
-        (images, height, width, channels, *grad.shape[2:], len(weight)), _kernel(layer), address(bits), high, low,
-        address(grad), address(made), made.stride(), torch.get_num_threads(),
+        (images, height, width, channels, *grad.shape[2:], len(weight)), _kernel(layer), address(bits), binary.high,
+        binary.low, address(grad), address(made), made.stride(), torch.get_num_threads(),
     )  # fmt: skip
     return made
 
