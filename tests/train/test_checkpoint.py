@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
+import resource
 from pathlib import Path
 
 import pytest
@@ -67,21 +66,14 @@ def test_nothing_in_a_checkpoint_is_executed(path: Path, tmp_path: Path) -> None
 
 def test_a_full_disk_leaves_the_checkpoint_before(path: Path) -> None:
     """The limit on the size of a file stands for the end of the disk: writing fails half way."""
-    before = path.read_bytes()
-    program = f"""if True:
-        import resource, sys, torch
-        from pathlib import Path
-        from netsuke import Error
-        from netsuke.train import checkpoint
-        resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 5000}, {len(before) + 5000}))
-        try:
-            checkpoint.save(Path(sys.argv[1]), {{"model": {{"weight": torch.zeros(100000)}}}})
-        except Error as error:
-            print(error)
-    """
-    ran = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == f"cannot write {path}: File too large. Choose another place.\n"
+    before, usual = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5000, usual[1]))
+    try:
+        with pytest.raises(Error) as caught:
+            checkpoint.save(path, {"model": {"weight": torch.zeros(100_000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert str(caught.value) == f"cannot write {path}: File too large. Choose another place."
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
 

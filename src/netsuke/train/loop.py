@@ -388,6 +388,7 @@ class _Loop:
         self.row = state["row"]
         if self.fabric.is_global_zero:
             self.metric.load_state_dict(state["accuracy"])
+            self.metric.to(self.fabric.device)
         else:
             self.at.loss, self.at.images = 0.0, 0  # the first process holds all sums
         return state
