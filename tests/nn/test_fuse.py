@@ -300,13 +300,36 @@ def test_a_binarized_network_of_a_user_is_fused() -> None:
     assert torch.allclose(fused(images), student(images), atol=1e-5)
 
 
-def test_what_cannot_be_traced_stays_as_it_is() -> None:
-    class Branches(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x if x.sum() > 0 else -x
+class Whim(nn.Module):
+    """A binary layer, and a forward that Python has a hand in."""
 
-    model = Branches()
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.calls = kind, 0
+        self.norm, self.conv = nn.BatchNorm2d(16), BinaryConv2d(16, 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x = self.conv(self.norm(x))
+        if self.kind == "branches on a value":
+            return x if x.sum() > 0 else -x
+        if self.kind == "drops out":
+            return nn.functional.dropout(x, 0.5, self.training)
+        if self.kind == "counts":
+            return x * self.calls
+        return x
+
+
+@pytest.mark.parametrize("kind", ["branches on a value", "drops out", "counts"])
+def test_a_forward_that_is_not_always_the_same_stays_as_it_is(kind: str) -> None:
+    model = Whim(kind)
+    model.norm.eval()
     assert fuse(model) is model
+    assert [m.training for m in (model, model.norm, model.conv)] == [True, False, True]
+
+
+def test_a_network_without_what_is_fused_stays_as_it_is() -> None:
+    assert isinstance(fuse(Whim("no whim")), torch.fx.GraphModule)
     plain = nn.Sequential(nn.Linear(3, 3))
     assert fuse(plain) is plain
 

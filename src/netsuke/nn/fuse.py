@@ -49,11 +49,11 @@ def fuse(model: nn.Module) -> nn.Module:
     """A module with the forward, parameters, buffers and names of `model`, all shared, that trains faster on a CPU.
 
     Batch norm, the addition behind it, Maxout and the next layer's AdaBin binarizer become one operator
-    (`nn.unit.unit`). Where torch.fx cannot trace the model, or nothing fits, `model` itself is returned.
+    (`nn.unit.unit`). Where nothing fits, torch.fx cannot trace the model, or its forward does something else in
+    evaluation than in training, or the second time than the first, `model` itself is returned.
     """
-    try:
-        graph = _Tracer().trace(model)
-    except Exception:  # a user's forward may do anything; it then runs as it is
+    graph = _trace(model)
+    if graph is None:
         return model
     modules = dict(model.named_modules())
     made: dict[str, nn.Module] = {}
@@ -68,6 +68,22 @@ def fuse(model: nn.Module) -> nn.Module:
     result._parameters, result._buffers = model._parameters, model._buffers
     result.training = model.training
     return result
+
+
+def _trace(model: nn.Module) -> fx.Graph | None:
+    """The graph of a forward that is always the same: what Python decides would be decided once and for all."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        graph, again = _Tracer().trace(model), _Tracer().trace(model)
+        for module, training in modes.items():
+            module.training = not training
+        other = _Tracer().trace(model)
+    except Exception:  # a user's forward may do anything; it then runs as it is
+        return None
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return graph if str(graph) == str(again) == str(other) else None
 
 
 def _module(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
