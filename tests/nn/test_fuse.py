@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -301,26 +302,48 @@ def test_a_binarized_network_of_a_user_is_fused() -> None:
 
 
 class Whim(nn.Module):
-    """A binary layer, and a forward that Python has a hand in."""
+    """A binary layer, and a forward that does more than name layers."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind, self.calls = kind, 0
         self.norm, self.conv = nn.BatchNorm2d(16), BinaryConv2d(16, 16, 3)
+        self.scale = nn.Parameter(torch.rand(16, 1, 1))
+        self.table = torch.rand(16, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        x = self.conv(self.norm(x))
+        h = torch.abs(x)
+        y = self.norm(x)
+        if self.kind == "works in place on what is read again":
+            torch.relu_(y)
+        if self.kind == "adds in place to what is read again":
+            kept = h
+            h += y
+            return self.conv(h) + kept[:, :, 1:-1, 1:-1]
+        if self.kind == "adds a number":
+            y = y + x.size(1)
+        y = self.conv(y)
         if self.kind == "branches on a value":
-            return x if x.sum() > 0 else -x
+            return y if y.sum() > 0 else -y
         if self.kind == "drops out":
-            return nn.functional.dropout(x, 0.5, self.training)
+            return nn.functional.dropout(y, 0.5, self.training)
         if self.kind == "counts":
-            return x * self.calls
-        return x
+            return y * self.calls
+        if self.kind == "draws":
+            return y if random.random() < 1 else -y
+        if self.kind == "reads a tensor that is not registered":
+            return y * self.table
+        return y * self.scale
 
 
-@pytest.mark.parametrize("kind", ["branches on a value", "drops out", "counts"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "branches on a value", "drops out", "counts", "draws", "works in place on what is read again",
+        "adds in place to what is read again", "reads a tensor that is not registered",
+    ],
+)  # fmt: skip
 def test_a_forward_that_is_not_always_the_same_stays_as_it_is(kind: str) -> None:
     model = Whim(kind)
     model.norm.eval()
@@ -328,8 +351,68 @@ def test_a_forward_that_is_not_always_the_same_stays_as_it_is(kind: str) -> None
     assert [m.training for m in (model, model.norm, model.conv)] == [True, False, True]
 
 
+@pytest.mark.parametrize("kind", ["reads a parameter", "adds a number"])
+def test_other_forwards_are_fused_and_say_the_same(kind: str) -> None:
+    torch.manual_seed(0)
+    model = last_module(Whim(kind))
+    fused, images = fuse(model), last(torch.randn(2, 16, 6, 6))
+    assert fused is not model
+    assert relative(fused(images), copy.deepcopy(model).double()(images.double())) < 1e-5
+
+
+def test_an_optional_argument_stays_optional() -> None:
+    class Optional(Whim):
+        def forward(self, x: Tensor, again: bool = False) -> Tensor:
+            return super().forward(x)
+
+    model = Optional("reads a parameter")
+    assert fuse(model) is model
+
+
+def test_hooks_still_run() -> None:
+    model, seen = Whim("reads a parameter"), []
+    model.norm.register_forward_hook(lambda *_: seen.append("norm"))
+    fuse(model)(last(torch.randn(2, 16, 6, 6)))
+    assert seen == ["norm"]
+
+
+def test_a_binarizer_that_was_changed_is_noticed() -> None:
+    model = Whim("reads a parameter")
+    fused = fuse(model)
+    model.conv.binary_a = AdaBinActivation()
+    with pytest.raises(netsuke.Error, match="fuse it again"):
+        fused(last(torch.randn(2, 16, 6, 6)))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        pytest.param(lambda: [nn.BatchNorm2d(32), BinaryConv2d(16, 16, 1)], id="channels of the convolution"),
+        pytest.param(lambda: [nn.BatchNorm2d(16, affine=False), nn.Identity()], id="channels of the statistics"),
+        pytest.param(lambda: [nn.BatchNorm2d(32), BinaryConv2d(32, 16, 9)], id="kernel larger than the map"),
+    ],
+)
+def test_what_does_not_fit_is_refused_as_without_fusing(layers: Any) -> None:
+    fused = fuse(nn.Sequential(*layers()))
+    with pytest.raises(RuntimeError):
+        fused(last(torch.randn(2, 32, 6, 6)))
+
+
+def test_slopes_for_all_channels_at_once_go_through_the_modules() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(16), Maxout(1))
+    fused, images = fuse(model), last(torch.randn(2, 16, 6, 6))
+    assert torch.allclose(fused(images), copy.deepcopy(model)(images), atol=1e-6)
+
+
+def test_statistics_that_are_not_tracked_stay() -> None:
+    norm = nn.BatchNorm2d(16)
+    norm.track_running_stats = False
+    fuse(nn.Sequential(norm, Maxout(16)))(last(torch.randn(2, 16, 6, 6)))
+    assert not bool(norm.running_mean.any())  # type: ignore[union-attr]
+
+
 def test_a_network_without_what_is_fused_stays_as_it_is() -> None:
-    assert isinstance(fuse(Whim("no whim")), torch.fx.GraphModule)
+    assert isinstance(fuse(Whim("reads a parameter")), torch.fx.GraphModule)
     plain = nn.Sequential(nn.Linear(3, 3))
     assert fuse(plain) is plain
 

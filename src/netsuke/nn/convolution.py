@@ -50,10 +50,14 @@ def _fast(layer: BinaryConv2d, a: Tensor, bits: Tensor | None) -> bool:
         and a.device.type == "cpu"
         and a.dtype in FAST
         and (bits is not None or a.is_contiguous(memory_format=torch.channels_last))
+        and a.dim() == 4
+        and a.shape[1] == layer.in_channels
         and weight.dtype == torch.float32
+        and weight.device.type == "cpu"
         and (weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last))
         and layer.padding_mode == "zeros"
         and isinstance(layer.padding, tuple)
+        and (bits is None or min(_sizes(layer, a)) > 0)
         and not torch.compiler.is_compiling()
     )
 
@@ -85,7 +89,7 @@ class _Expand(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, bits: Tensor, high: float, low: float) -> Tensor:
-        out = torch.empty(a.shape, dtype=a.dtype, memory_format=torch.channels_last)
+        out = torch.empty(a.shape, dtype=a.dtype, device=a.device, memory_format=torch.channels_last)
         kernels.expand(
             address(bits), bits.numel(), a.dtype == torch.bfloat16, high, low, address(out), torch.get_num_threads()
         )
@@ -116,9 +120,8 @@ class _BinaryConvolution(torch.autograd.Function):
             return F.conv2d(a, binary, None, layer.stride, layer.padding, layer.dilation, layer.groups)
         ctx.input = a.shape, _set_of(layer)
         images, channels, height, width = a.shape
-        kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w = _kernel(layer)
-        sizes = (height + 2 * pad_h - kernel_h) // stride_h + 1, (width + 2 * pad_w - kernel_w) // stride_w + 1
-        out = torch.empty((images, filters, *sizes), dtype=a.dtype, memory_format=torch.channels_last)
+        sizes = _sizes(layer, a)
+        out = torch.empty((images, filters, *sizes), dtype=a.dtype, device=a.device, memory_format=torch.channels_last)
         kernels.binary_conv(
             (images, height, width, channels, *sizes, filters), _kernel(layer), address(bits), address(weight),
             weight.stride(), address(alpha), address(beta), ctx.input[1].alpha, ctx.input[1].gamma, half, address(out),
@@ -139,7 +142,7 @@ class _BinaryConvolution(torch.autograd.Function):
         else:
             shape, chosen = ctx.input
             # PyTorch asks the input for its shape alone where only the input's gradient is wanted.
-            a = torch.empty(shape, dtype=binary.dtype, memory_format=torch.channels_last)
+            a = torch.empty(shape, dtype=binary.dtype, device=binary.device, memory_format=torch.channels_last)
             if of_weight and binary.dtype == torch.bfloat16 and kernels.counts_gradient(layer.kernel_size[1]):
                 made = _weight_gradient(layer, weight, given, shape, chosen, grad)
             elif of_weight:
@@ -171,6 +174,13 @@ def _weight_gradient(
         binary.low, address(grad), address(made), made.stride(), torch.get_num_threads(),
     )  # fmt: skip
     return made
+
+
+def _sizes(layer: BinaryConv2d, a: Tensor) -> tuple[int, int]:
+    """(H', W'), where the layer has no dilation; below 1 where the kernel is larger than the padded map."""
+    kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w = _kernel(layer)
+    height, width = a.shape[2:]
+    return (height + 2 * pad_h - kernel_h) // stride_h + 1, (width + 2 * pad_w - kernel_w) // stride_w + 1
 
 
 def _kernel(layer: BinaryConv2d) -> tuple[int, ...]:

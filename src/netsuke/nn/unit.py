@@ -53,8 +53,10 @@ def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tenso
 
 
 def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
-    norm = parts.norm
-    parameters = [p for part in parts[:3] if part is not None for p in part.parameters()]
+    norm, shape, binary = parts.norm, parts.nonlinearity, parts.binarizer
+    per_channel = [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+    per_channel += [shape.pos_scale, shape.neg_scale] if shape is not None else []
+    scalars = [binary.alpha_a, binary.beta_a] if binary is not None else []
     return (
         kernels is not None
         and x.device.type == "cpu"
@@ -62,10 +64,31 @@ def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
         and x.dim() == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > x.shape[1]
-        and (residual is None or (residual.dtype == x.dtype and residual.shape == x.shape))
+        and (residual is None or _alike(residual, x))
         and norm.momentum is not None
-        and all(p.dtype == torch.float32 and p.numel() in (1, x.shape[1]) for p in parameters)
+        and all(_floats(t, x.shape[1]) for t in per_channel if t is not None)
+        and all(_floats(t, 1) for t in scalars)
         and not torch.compiler.is_compiling()
+    )
+
+
+def _alike(residual: Any, x: Tensor) -> bool:
+    """A number may be added too, which the modules do."""
+    return (
+        isinstance(residual, Tensor)
+        and residual.dtype == x.dtype
+        and residual.shape == x.shape
+        and residual.device == x.device
+    )
+
+
+def _floats(tensor: Tensor, count: int) -> bool:
+    """Whether the kernels may read and write `count` numbers where the tensor begins."""
+    return (
+        tensor.dtype == torch.float32
+        and tensor.numel() == count
+        and tensor.is_contiguous()
+        and tensor.device.type == "cpu"
     )
 
 
@@ -79,7 +102,8 @@ class _Unit(torch.autograd.Function):
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
         n, channels, h, w = x.shape
-        running = (norm.running_mean, norm.running_var) if norm.training else (None, None)
+        moving = norm.training and norm.track_running_stats
+        running = (norm.running_mean, norm.running_var) if moving else (None, None)
         if norm.training or norm.running_mean is None:
             mean, rstd = x.new_empty(2, channels, dtype=torch.float32).unbind()
         else:
@@ -92,7 +116,7 @@ class _Unit(torch.autograd.Function):
         }  # fmt: skip
         tensors = (x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
         words = channels // CHANNELS if alpha is not None and channels % CHANNELS == 0 else 0
-        y, bits = torch.empty_like(x), torch.empty((n, h, w, words), dtype=torch.int16)
+        y, bits = torch.empty_like(x), torch.empty((n, h, w, words), dtype=torch.int16, device=x.device)
         if alpha is None or (bits_suffice and words):
             a, written = x.new_empty(1).expand(x.shape), None
         else:
