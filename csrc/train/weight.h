@@ -1,4 +1,4 @@
-// AdaBin's weight binarizer: `filters` rows of `size` float32 weights, in one pass each way.
+// AdaBin's weight binarizer: `filters` rows of `size` float32 weights; what is swept stays in the first cache.
 //
 //   beta = mean(w)    alpha = sqrt(mean((w - beta)^2))    out = alpha * sign((w - beta) / alpha) + beta
 //

@@ -14,7 +14,7 @@ inline float total(F x) {
   return sum;
 }
 
-// e^x for x <= 0, within 2e-7 of it: 2^n * 2^f with |f| <= 1/2.
+// e^x for x <= 0 as 2^n * 2^f with |f| <= 1/2, and a Taylor series for the latter.
 inline F exp_negative(F x) {
   const F y = select(x > -87, x, set1(-87)) * 1.44269504f;
   const I n = __builtin_convertvector(y - 0.5f, I);

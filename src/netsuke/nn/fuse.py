@@ -107,7 +107,10 @@ def fuse(model: nn.Module) -> nn.Module:
 
 def _trace(model: nn.Module) -> fx.Graph | None:
     """The graph of a forward that is always the same: what Python decides would be decided once and for all."""
-    parameters = inspect.signature(model.forward).parameters.values()
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except ValueError:  # a compiled forward has no signature to read
+        return None
     if _hooked(model) or any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty for p in parameters):
         return None
     modes = {module: module.training for module in model.modules()}
