@@ -38,8 +38,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Load the checkpoint at `path` into `model`, in place, and return it.
 
     Reads safetensors files and torch files of plain tensors (weights_only=True): a state dict, or one under the key
-    `state_dict` or `model`, with or without the prefix `module.`, under our names or those of the published code. Raises
-    netsuke.Error where the file is missing or damaged, or does not fit the model.
+    `state_dict` or `model`, with or without the prefix `module.`, under our names or those of the published code.
+    Raises netsuke.Error where the file is missing or damaged, or does not fit the model.
     """
     tensors = _strip_prefix(_read(Path(path)), "module.")
     if isinstance(model, Published):
