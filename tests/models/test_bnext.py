@@ -14,9 +14,12 @@ from torch import Tensor, nn
 import netsuke
 from bnext_plain import Published, State, randomised
 from netsuke import Error
+from netsuke.lowering.capture import capture
 from netsuke.models import load_weights, published_weights
+from netsuke.models.bnext import BNext
 from netsuke.models.bnext_layout import resnet_names, tower_names
-from netsuke.nn import BinaryConv2d, InfoRecoupling, progressive
+from netsuke.models.bnext_units import Design
+from netsuke.nn import BinaryConv2d, fuse, progressive
 
 COUNTS = {
     "bnext_tiny": 30_862_236,
@@ -120,8 +123,8 @@ def compare(name: str, classes: int, size: tuple[int, int], attention: bool, rec
     assert float((got - expected).abs().max()) <= 1e-9 * float(expected.abs().max())
 
 
-# (classes, height, width) of an image. Behind the stem the sides are multiples of 16 (BNext-18: of 8); a stem of stride 2
-# rounds up.
+# (classes, height, width) of an image. Behind the stem the sides are multiples of 16 (BNext-18: of 8); that of 1,000
+# classes halves and rounds up.
 IMAGES = [(10, 16, 48), (1000, 32, 64), (1000, 31, 95)]
 IMAGES_18 = [(10, 8, 24), (1000, 32, 64), (1000, 29, 93)]
 NARROW = {"bnext_tiny": 0.25, "bnext18": 0.25, "bnext_small": 1 / 6, "bnext_middle": 1 / 6, "bnext_large": 1 / 8}
@@ -163,3 +166,81 @@ def test_a_training_step_equals_the_published_one(name: str, attention: bool, re
         expected = leaves[k].grad
         assert expected is not None
         torch.testing.assert_close(grad, expected, rtol=0, atol=1e-9 * float(expected.abs().max()), msg=k)
+
+
+# ------------------------------------------------------------------------------------------- arguments
+def test_arguments() -> None:
+    with pytest.raises(Error, match="use one of info_rcp, xnor, real_to_binary"):
+        small("bnext18", module="xnr")
+    with pytest.raises(Error, match="use auto, imagenet or cifar"):
+        small("bnext18", stem="CIFAR")
+    with pytest.raises(Error, match="at least 0.125"):
+        small("bnext18", width=0.01)
+    for width in (0, -1, "wide", float("nan"), True):
+        with pytest.raises(Error, match="width"):
+            small("bnext_tiny", width=width)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("bnext_tiny", 16), ("bnext_small", 24), ("bnext18", 32)])
+def test_width_scales_the_channels_and_keeps_the_shape(name: str, channels: int) -> None:
+    narrow, full = small(name, width=0.5), on_meta(name, num_classes=10)
+    assert narrow.stem.conv.out_channels == channels
+    for a, b in zip(narrow.modules(), full.modules(), strict=True):
+        if isinstance(a, nn.Conv2d) and a.in_channels > 3:
+            assert isinstance(b, nn.Conv2d)
+            assert (2 * a.in_channels, 2 * a.out_channels, a.stride) == (b.in_channels, b.out_channels, b.stride)
+
+
+def test_the_stem_follows_the_classes_or_what_is_asked() -> None:
+    strides = [small("bnext18", **more).stem.conv.stride for more in ({}, {"num_classes": 1000}, {"stem": "imagenet"})]
+    assert strides == [(1, 1), (2, 2), (2, 2)]
+    assert small("bnext_tiny", num_classes=1000, stem="cifar").stem.conv.stride == (1, 1)
+
+
+# ------------------------------------------------------------------------------------------- every design, in miniature
+DESIGNS = [*(Design(*switch) for switch in SWITCHES), Design(module="xnor"), Design(module="real_to_binary")]
+
+
+def miniature(design: Design, seed: int = 0) -> nn.Module:
+    """Two blocks, the second with attention where the design has it; batch norm and all else away from its start."""
+    torch.manual_seed(seed)
+    model = BNext(8, (2, 4), 5, design, small_stem=True)
+    for parameter in model.parameters():
+        if parameter.dim() == 1 or parameter.shape[0] == 1:
+            nn.init.uniform_(parameter, 0.2, 0.9)
+    return model
+
+
+@pytest.mark.parametrize("design", [DESIGNS[0], *DESIGNS[-2:]])  # the other switches leave operators out
+def test_every_design_is_captured_once_it_is_hard(design: Design) -> None:
+    """`capture` itself compares with the module, at several batch sizes."""
+    model = miniature(design)
+    images = torch.randn(2, 3, 8, 8)
+    if design.module == "info_rcp":
+        with pytest.raises(Error, match=r"blocks\.0\.spatial\.conv.*progressive\(model, 1\)"):
+            capture(model, images)
+    progressive(model, 1)
+    graph = capture(model, images).module.graph
+    layers = sum(isinstance(m, BinaryConv2d) for m in model.modules())
+    assert layers == 6
+    assert sum("binary_conv2d" in str(node.target) for node in graph.nodes) == layers
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_fused_network_trains_alike(design: Design) -> None:
+    """Against the module in float64: within float32's noise, which batch norm over a few pixels makes large."""
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        model: Any = miniature(design).to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        run = model if dtype == torch.float64 else fuse(model)
+        assert (run is model) == (dtype == torch.float64)
+        logits = run(images.to(dtype, memory_format=torch.channels_last))
+        logits.square().sum().backward()
+        named = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
+        assert set(named) == {name for name, p in model.named_parameters() if p.requires_grad}
+        results.append({"logits": logits.detach().double(), **dict(model.named_buffers()), **named})
+    exact, fused = results
+    for name, value in exact.items():
+        error = float((fused[name] - value).abs().max())
+        assert error <= 1e-2 * float(value.abs().max()) + 1e-3, name
