@@ -128,7 +128,7 @@ def pool(x: Tensor, stride: int) -> Tensor:
 
 
 def randomised(state: State, seed: int) -> State:
-    """A published state dict with its tensors drawn anew, in float64; some temperatures are hard, some scales exceed 0 or 1."""
+    """A published state dict with its tensors drawn anew, float64; some temperatures are hard, some scales above 1."""
     draw = torch.Generator().manual_seed(seed)
 
     def normal(value: Tensor, mean: float, std: float) -> Tensor:
