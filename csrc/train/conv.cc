@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "train/bfloat16.h"
 #include "train/kernels.h"
 #include "train/parallel.h"
 
@@ -82,7 +83,24 @@ void binary_conv(BinaryConv b, const Latent& latent, int threads) {
   parallel(b.images, threads, [&](int64_t image) { kernels.binary_conv(b, image); });
 }
 
-bool counts_gradient(int64_t kernel_w) { return select_kernels().weight_gradient && (kernel_w == 1 || kernel_w == 3); }
+bool multiplies_halves() { return select_kernels().weight_gradient; }
+
+void input_gradient(InputGradient g, const Latent& latent, int threads) {
+  const int64_t words = g.outputs / 2, taps = g.kernel_h * g.kernel_w;
+  std::vector<uint32_t> weight(static_cast<size_t>(taps * words * g.channels));
+  parallel(taps, threads, [&](int64_t tap) {
+    const float* w = latent.weight + tap / g.kernel_w * latent.stride_h + tap % g.kernel_w * latent.stride_w;
+    for (int64_t o = 0; o < g.outputs; ++o) {
+      const float beta = latent.beta_w[o], *row = w + o * latent.stride_o;
+      const uint32_t high = bfloat16(beta + latent.alpha_w[o]), low = bfloat16(beta - latent.alpha_w[o]);
+      uint32_t* to = weight.data() + (tap * words + o / 2) * g.channels;
+      for (int64_t c = 0; c < g.channels; ++c) to[c] |= (row[c * latent.stride_c] - beta >= 0 ? high : low) << o % 2 * 16;
+    }
+  });
+  g.weight = weight.data();
+  const Kernels& kernels = select_kernels();
+  parallel(g.images, threads, [&](int64_t image) { kernels.input_gradient(g, image); });
+}
 
 void weight_gradient(const WeightGradient& g, const Strided& out, int threads) {
   constexpr int64_t kShares = 8;  // added up in one order, so the threads do not matter

@@ -11,9 +11,12 @@
 
 namespace netsuke::train {
 
-struct BinaryConv {
+struct ConvShape {
   int64_t images, in_h, in_w, channels, out_h, out_w, outputs;  // channels and outputs are multiples of 16
   int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+};
+
+struct BinaryConv : ConvShape {
   const uint16_t* bits;          // (N, H, W, C / 16): bit i of a word is channel i, 1 for s_a = +1
   // Made by prepare():
   int64_t words;                 // of one row of a window, of 32 bits
@@ -27,16 +30,21 @@ struct BinaryConv {
 };
 
 // The gradient of the binarized weight: sum over images and pixels of a(window) * grad, for bfloat16 maps.
-struct WeightGradient {
-  int64_t images, in_h, in_w, channels, out_h, out_w, outputs;  // channels and outputs are multiples of 16
-  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+struct WeightGradient : ConvShape {
   const uint16_t* bits;          // as above
   uint16_t high, low;            // what a is where its bit is 1, and where it is 0
   const uint16_t* grad;          // (N, H', W', O), channels innermost
 };
 
-// Whether this machine has a kernel for it, and kernel_w is one that it takes.
-bool counts_gradient(int64_t kernel_w);
+// Whether this machine has kernels for the gradients; that of the weight takes a kernel_w of 1 or 3.
+bool multiplies_halves();
+
+// The gradient of the binarized map: sum over taps and outputs of grad * weight, for bfloat16 maps.
+struct InputGradient : ConvShape {
+  const uint16_t* grad;          // (N, H', W', O), channels innermost
+  uint16_t* out;                 // (N, H, W, C), channels innermost
+  const uint32_t* weight;        // made by prepare: [kernel_h][kernel_w][O / 2][C], outputs 2i and 2i + 1 in a word
+};
 
 // Into `out`, shaped and strided as the latent weight.
 struct Strided {
@@ -57,5 +65,8 @@ struct Latent {
 };
 
 void binary_conv(BinaryConv, const Latent&, int threads);
+
+// Of the latent weight, alpha_w and beta_w alone are read.
+void input_gradient(InputGradient, const Latent&, int threads);
 
 }  // namespace netsuke::train

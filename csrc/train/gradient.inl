@@ -99,9 +99,84 @@ void weight_gradient(const WeightGradient& g, int64_t begin, int64_t end, float*
   __builtin_free(memory);
 }
 
+// One image's gradient; each row has kernel_w pixels of zeros on both sides.
+struct Rows {
+  int64_t row;                   // words
+  uint32_t* grad;                // [H'][kernel_w + W' + kernel_w][O / 2]
+};
+
+// Columns of one row of the map that the same taps reach: x = phase, phase + stride_w, ...
+struct Phase {
+  int64_t y, x;                  // y: of the map. x: the phase
+};
+
+// P columns from the j-th of a phase on, and V vectors of channels from c on.
+template <int P, int V>
+inline void input_tile(const InputGradient& g, const Rows& rows, const Phase& phase, int64_t j, int64_t c, uint16_t* out) {
+  const int64_t words = g.outputs / 2;
+  __m512 sum[P][V] = {};
+  for (int64_t ky = 0; ky < g.kernel_h; ++ky) {
+    const int64_t down = phase.y + g.pad_h - ky;
+    if (down < 0 || down % g.stride_h || down / g.stride_h >= g.out_h) continue;
+    const uint32_t* row = rows.grad + down / g.stride_h * rows.row;
+    for (int64_t kx = 0; kx < g.kernel_w; ++kx) {
+      const int64_t right = phase.x + g.pad_w - kx + g.kernel_w * g.stride_w;
+      if (right % g.stride_w) continue;
+      const uint32_t* grad = row + (j + right / g.stride_w) * words;
+      const uint32_t* weight = g.weight + (ky * g.kernel_w + kx) * words * g.channels + c;
+      for (int64_t o = 0; o < words; ++o, weight += g.channels) {
+        __m512bh w[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) w[v] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(weight + v * L));
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+          const auto by = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(grad[p * words + o])));
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) sum[p][v] = _mm512_dpbf16_ps(sum[p][v], w[v], by);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      store(out + p * g.stride_w * g.channels, v * L, reinterpret_cast<F>(sum[p][v]), L);
+}
+
+template <int V>
+inline void input_phase(const InputGradient& g, const Rows& rows, const Phase& phase, int64_t c, uint16_t* out) {
+  const int64_t count = (g.in_w - phase.x + g.stride_w - 1) / g.stride_w, step = g.stride_w * g.channels;
+  constexpr int P = 16 / V;
+  int64_t j = 0;
+  for (; j + P <= count; j += P) input_tile<P, V>(g, rows, phase, j, c, out + j * step);
+  for (; j + 4 <= count; j += 4) input_tile<4, V>(g, rows, phase, j, c, out + j * step);
+  for (; j < count; ++j) input_tile<1, V>(g, rows, phase, j, c, out + j * step);
+}
+
+void input_gradient(const InputGradient& g, int64_t image) {
+  const int64_t side = g.kernel_w * g.outputs, inner = g.out_w * g.outputs;  // in numbers of two bytes
+  const Rows rows{side + inner / 2, static_cast<uint32_t*>(__builtin_malloc(static_cast<size_t>(g.out_h * (4 * side + 2 * inner))))};
+  for (int64_t y = 0; y < g.out_h; ++y) {
+    auto* row = reinterpret_cast<uint16_t*>(rows.grad + y * rows.row);
+    __builtin_memset(row, 0, static_cast<size_t>(2 * side));
+    __builtin_memcpy(row + side, g.grad + (image * g.out_h + y) * inner, static_cast<size_t>(2 * inner));
+    __builtin_memset(row + side + inner, 0, static_cast<size_t>(2 * side));
+  }
+  for (int64_t y = 0; y < g.in_h; ++y)
+    for (int64_t x = 0; x < g.stride_w && x < g.in_w; ++x) {
+      uint16_t* out = g.out + ((image * g.in_h + y) * g.in_w + x) * g.channels;
+      int64_t c = 0;
+      for (; c + 2 * L <= g.channels; c += 2 * L) input_phase<2>(g, rows, {y, x}, c, out + c);
+      for (; c < g.channels; c += L) input_phase<1>(g, rows, {y, x}, c, out + c);
+    }
+  __builtin_free(rows.grad);
+}
+
 #else
 
 constexpr void (*weight_gradient)(const WeightGradient&, int64_t, int64_t, float*) = nullptr;
+constexpr void (*input_gradient)(const InputGradient&, int64_t) = nullptr;
 
 #endif
 
