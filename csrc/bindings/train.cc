@@ -4,7 +4,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "train/bfloat16.h"
 #include "train/kernels.h"
 #include "train/select.h"
 #include "train/unit.h"
@@ -88,21 +87,21 @@ NB_MODULE(_kernels, m) {
     nb::gil_scoped_release release;
     binary_conv(b, l, threads);
   });
-  m.def("multiplies_halves", &multiplies_halves);
+  m.def("has_input_gradient", &has_input_gradient);
   m.def("input_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t grad, uintptr_t weight, nb::tuple strides, uintptr_t alpha_w,
-                             uintptr_t beta_w, uintptr_t out, int threads) {
+                             uintptr_t beta_w, bool half, uintptr_t out, int threads) {
     auto g = shaped<InputGradient>(map, kernel);
-    g.grad = at<uint16_t>(grad), g.out = at<uint16_t>(out);
+    g.half = half, g.grad = at<void>(grad), g.out = at<void>(out);
     const Latent l = latent(weight, strides, alpha_w, beta_w);
     nb::gil_scoped_release release;
     input_gradient(g, l, threads);
   });
-  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, double high, double low, uintptr_t grad, uintptr_t out,
-                              nb::tuple strides, int threads) {
+  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, double high, double low, bool half, uintptr_t grad,
+                              uintptr_t out, nb::tuple strides, int threads) {
     const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
     auto g = shaped<WeightGradient>(map, kernel);
-    g.bits = at<uint16_t>(bits), g.grad = at<uint16_t>(grad);
-    g.high = bfloat16(static_cast<float>(high)), g.low = bfloat16(static_cast<float>(low));
+    g.bits = at<uint16_t>(bits), g.half = half, g.grad = at<void>(grad);
+    g.high = static_cast<float>(high), g.low = static_cast<float>(low);
     const Strided to{at<float>(out), stride(0), stride(1), stride(2), stride(3)};
     nb::gil_scoped_release release;
     weight_gradient(g, to, threads);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "train/bfloat16.h"
 #include "train/kernels.h"
 #include "train/parallel.h"
 
@@ -83,28 +82,31 @@ void binary_conv(BinaryConv b, const Latent& latent, int threads) {
   parallel(b.images, threads, [&](int64_t image) { kernels.binary_conv(b, image); });
 }
 
-bool multiplies_halves() { return select_kernels().weight_gradient; }
+bool has_input_gradient() { return select_kernels().input_gradient; }
 
 void input_gradient(InputGradient g, const Latent& latent, int threads) {
-  const int64_t words = g.outputs / 2, taps = g.kernel_h * g.kernel_w;
-  std::vector<uint32_t> weight(static_cast<size_t>(taps * words * g.channels));
+  const int64_t groups = g.outputs / 4, taps = g.kernel_h * g.kernel_w;
+  std::vector<uint32_t> index(static_cast<size_t>(taps * groups * g.channels));
+  std::vector<float> choice(static_cast<size_t>(g.outputs * 16));
+  for (int64_t o = 0; o < g.outputs; ++o)
+    for (int64_t k = 0; k < 16; ++k)
+      choice[static_cast<size_t>(o * 16 + k)] = k >> o % 4 & 1 ? latent.beta_w[o] + latent.alpha_w[o] : latent.beta_w[o] - latent.alpha_w[o];
   parallel(taps, threads, [&](int64_t tap) {
     const float* w = latent.weight + tap / g.kernel_w * latent.stride_h + tap % g.kernel_w * latent.stride_w;
     for (int64_t o = 0; o < g.outputs; ++o) {
       const float beta = latent.beta_w[o], *row = w + o * latent.stride_o;
-      const uint32_t high = bfloat16(beta + latent.alpha_w[o]), low = bfloat16(beta - latent.alpha_w[o]);
-      uint32_t* to = weight.data() + (tap * words + o / 2) * g.channels;
-      for (int64_t c = 0; c < g.channels; ++c) to[c] |= (row[c * latent.stride_c] - beta >= 0 ? high : low) << o % 2 * 16;
+      uint32_t* to = index.data() + (tap * groups + o / 4) * g.channels;
+      for (int64_t c = 0; c < g.channels; ++c) to[c] |= static_cast<uint32_t>(row[c * latent.stride_c] - beta >= 0) << o % 4;
     }
   });
-  g.weight = weight.data();
+  g.index = index.data(), g.choice = choice.data();
   const Kernels& kernels = select_kernels();
   parallel(g.images, threads, [&](int64_t image) { kernels.input_gradient(g, image); });
 }
 
 void weight_gradient(const WeightGradient& g, const Strided& out, int threads) {
   constexpr int64_t kShares = 8;  // added up in one order, so the threads do not matter
-  const int64_t own = (g.images / kShares + 2) / 2 * 2, shares = (g.images + own - 1) / own;
+  const int64_t own = (g.images / kShares + 4) / 4 * 4, shares = (g.images + own - 1) / own;
   const int64_t taps = g.kernel_h * g.kernel_w, size = taps * g.channels * g.outputs;
   std::vector<float> sums(static_cast<size_t>(shares * size));
   const Kernels& kernels = select_kernels();

@@ -29,21 +29,25 @@ struct BinaryConv : ConvShape {
   void* out;                     // (N, H', W', O), channels innermost
 };
 
-// The gradient of the binarized weight: sum over images and pixels of a(window) * grad, for bfloat16 maps.
+// The gradient of the binarized weight: sum over images and pixels of a(window) * grad.
 struct WeightGradient : ConvShape {
   const uint16_t* bits;          // as above
-  uint16_t high, low;            // what a is where its bit is 1, and where it is 0
-  const uint16_t* grad;          // (N, H', W', O), channels innermost
+  float high, low;               // what a is where its bit is 1, and where it is 0
+  bool half;
+  const void* grad;              // (N, H', W', O), channels innermost
 };
 
-// Whether this machine has kernels for the gradients; that of the weight takes a kernel_w of 1 or 3.
-bool multiplies_halves();
+// Whether this machine has the instructions for it.
+bool has_input_gradient();
 
-// The gradient of the binarized map: sum over taps and outputs of grad * weight, for bfloat16 maps.
+// The gradient of the binarized map: sum over taps and outputs of grad * weight.
 struct InputGradient : ConvShape {
-  const uint16_t* grad;          // (N, H', W', O), channels innermost
-  uint16_t* out;                 // (N, H, W, C), channels innermost
-  const uint32_t* weight;        // made by prepare: [kernel_h][kernel_w][O / 2][C], outputs 2i and 2i + 1 in a word
+  bool half;
+  const void* grad;              // (N, H', W', O), channels innermost
+  void* out;                     // (N, H, W, C), channels innermost
+  // Made by prepare:
+  const uint32_t* index;         // [kernel_h][kernel_w][O / 4][C]: the signs of four outputs' weights
+  const float* choice;           // [O][16]: what output o's weight is where bit o % 4 of the lane's number is 0, and where 1
 };
 
 // Into `out`, shaped and strided as the latent weight.

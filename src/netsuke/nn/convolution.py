@@ -137,13 +137,18 @@ class _BinaryConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         given, weight, alpha, beta, *binary = ctx.saved_tensors
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
+        of_a, of_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
         if ctx.chosen is None:
             a = given.contiguous(memory_format=torch.channels_last)
-            grad_a, made = _gradients(ctx, grads[0], a, *binary)
+            grad_a, made = _gradients(ctx.layer, grad, a, binary[0], of_a, of_weight)
         else:
-            grad_a, made = _gradients_of_bits(ctx, grads[0], given, weight, alpha, beta)
+            grad_a = _input_gradient(ctx, grad, weight, alpha, beta) if of_a else None
+            made = _weight_gradient(ctx, grad, given, weight) if of_weight else None
         if made is None:
             return grad_a, None, None, None
+        if made.dtype != weight.dtype or made.stride() != weight.stride():
+            made = torch.empty_like(weight).copy_(made)
         result = torch.empty_like(weight)
         kernels.weight_backward(
             _rows(weight), address(weight), address(alpha), address(beta), *ctx.slope, address(made), address(result)
@@ -162,43 +167,38 @@ def _binarize(weight: Tensor, dtype: torch.dtype, alpha: Tensor, beta: Tensor) -
     return binary
 
 
-def _gradients(ctx: Any, grad: Tensor, a: Tensor, binary: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Of the map and of the binarized weight, by PyTorch; the latter float32 in the weight's own order."""
-    layer, weight = ctx.layer, ctx.saved_tensors[1]
-    grad = grad.to(binary.dtype).contiguous(memory_format=torch.channels_last)
+def _gradients(
+    layer: BinaryConv2d, grad: Tensor, a: Tensor, binary: Tensor, of_a: bool, of_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Of the map and of the binarized weight, by PyTorch."""
     grad_a, grad_binary, _ = torch.ops.aten.convolution_backward(
         grad, a, binary, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups,
-        [ctx.needs_input_grad[0], ctx.needs_input_grad[2], False],
+        [of_a, of_weight, False],
     )  # fmt: skip
-    return grad_a, None if grad_binary is None else torch.empty_like(weight).copy_(grad_binary)
+    return grad_a, grad_binary
 
 
-def _gradients_of_bits(
-    ctx: Any, grad: Tensor, bits: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """As `_gradients`, by the compiled kernels where the machine multiplies bfloat16."""
-    (images, height, width, channels, *_), (_, kernel_width, *_) = ctx.shapes
-    shape = (images, channels, height, width)
-    of_a, of_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-    if grad.dtype != torch.bfloat16 or not kernels.multiplies_halves() or kernel_width not in (1, 3):
+def _input_gradient(ctx: Any, grad: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor) -> Tensor | None:
+    images, height, width, channels, *_ = ctx.shapes[0]
+    out = torch.empty((images, channels, height, width), dtype=grad.dtype, memory_format=torch.channels_last)
+    if not kernels.has_input_gradient():
         binary = _binarize(weight, grad.dtype, torch.empty_like(alpha), torch.empty_like(beta))
-        a = _expanded(shape, grad.dtype, bits, ctx.chosen.high, ctx.chosen.low)
-        return _gradients(ctx, grad, a, binary)
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    threads, grad_a, made = torch.get_num_threads(), None, None
-    if of_a:
-        grad_a = torch.empty(shape, dtype=grad.dtype, memory_format=torch.channels_last)
-        kernels.input_gradient(
-            *ctx.shapes, address(grad), address(weight), weight.stride(), address(alpha), address(beta),
-            address(grad_a), threads,
-        )  # fmt: skip
-    if of_weight:
-        made = torch.empty_like(weight)
-        kernels.weight_gradient(
-            *ctx.shapes, address(bits), ctx.chosen.high, ctx.chosen.low, address(grad), address(made), made.stride(),
-            threads,
-        )  # fmt: skip
-    return grad_a, made
+        return _gradients(ctx.layer, grad, out, binary, True, False)[0]  # PyTorch asks `out` for its shape alone
+    kernels.input_gradient(
+        *ctx.shapes, address(grad), address(weight), weight.stride(), address(alpha), address(beta),
+        grad.dtype == torch.bfloat16, address(out), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _weight_gradient(ctx: Any, grad: Tensor, bits: Tensor, weight: Tensor) -> Tensor:
+    """Of the binarized weight."""
+    made = torch.empty_like(weight)
+    kernels.weight_gradient(
+        *ctx.shapes, address(bits), ctx.chosen.high, ctx.chosen.low, grad.dtype == torch.bfloat16, address(grad),
+        address(made), made.stride(), torch.get_num_threads(),
+    )  # fmt: skip
+    return made
 
 
 def _sizes(layer: BinaryConv2d, a: Tensor) -> tuple[int, int]:
