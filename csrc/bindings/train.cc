@@ -4,8 +4,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstring>
-
 #include "train/kernels.h"
 #include "train/select.h"
 #include "train/unit.h"
@@ -20,12 +18,20 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
-// To nearest, ties to even.
-uint16_t bfloat16(double x) {
-  const float rounded = static_cast<float>(x);
-  uint32_t bits;
-  std::memcpy(&bits, &rounded, sizeof bits);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+// map: N, H, W, C, H', W', O. kernel: height, width, stride, padding of both.
+template <class T>
+T shaped(nb::tuple map, nb::tuple kernel) {
+  const auto size = [&](int i) { return nb::cast<int64_t>(map[i]); };
+  const auto of = [&](int i) { return nb::cast<int64_t>(kernel[i]); };
+  T t{};
+  static_cast<ConvShape&>(t) = {size(0), size(1), size(2), size(3), size(4), size(5), size(6), of(0), of(1), of(2), of(3), of(4), of(5)};
+  return t;
+}
+
+// strides: of O, C, height, width.
+Latent latent(uintptr_t weight, nb::tuple strides, uintptr_t alpha_w, uintptr_t beta_w) {
+  const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
+  return {at<float>(weight), stride(0), stride(1), stride(2), stride(3), at<float>(alpha_w), at<float>(beta_w), 0, 0};
 }
 
 Unit unit(nb::dict d) {
@@ -72,31 +78,30 @@ NB_MODULE(_kernels, m) {
     select_kernels().weight_backward(weight(shape, latent, alpha, beta), static_cast<float>(k), static_cast<float>(t),
                                      at<float>(grad_out), at<float>(grad));
   });
-  // map: N, H, W, C, H', W', O. kernel: height, width, stride, padding of both. strides: of O, C, height, width.
-  m.def("binary_conv", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, uintptr_t latent, nb::tuple strides, uintptr_t alpha_w,
+  m.def("binary_conv", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, uintptr_t weight, nb::tuple strides, uintptr_t alpha_w,
                           uintptr_t beta_w, double alpha_a, double gamma, bool half, uintptr_t out, int threads) {
-    const auto size = [&](int i) { return nb::cast<int64_t>(map[i]); };
-    const auto of = [&](int i) { return nb::cast<int64_t>(kernel[i]); };
-    const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
-    BinaryConv b{};
-    b.images = size(0), b.in_h = size(1), b.in_w = size(2), b.channels = size(3);
-    b.out_h = size(4), b.out_w = size(5), b.outputs = size(6);
-    b.kernel_h = of(0), b.kernel_w = of(1), b.stride_h = of(2), b.stride_w = of(3), b.pad_h = of(4), b.pad_w = of(5);
+    auto b = shaped<BinaryConv>(map, kernel);
     b.bits = at<uint16_t>(bits), b.half = half, b.out = at<void>(out);
-    const Latent l{at<float>(latent), stride(0), stride(1), stride(2), stride(3), at<float>(alpha_w), at<float>(beta_w),
-                   static_cast<float>(alpha_a), static_cast<float>(gamma)};
+    Latent l = latent(weight, strides, alpha_w, beta_w);
+    l.alpha_a = static_cast<float>(alpha_a), l.gamma = static_cast<float>(gamma);
     nb::gil_scoped_release release;
     binary_conv(b, l, threads);
   });
-  m.def("counts_gradient", &counts_gradient);
-  // map, kernel, strides as above.
-  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, double high, double low, uintptr_t grad, uintptr_t out,
-                              nb::tuple strides, int threads) {
-    const auto size = [&](int i) { return nb::cast<int64_t>(map[i]); };
-    const auto of = [&](int i) { return nb::cast<int64_t>(kernel[i]); };
+  m.def("has_input_gradient", &has_input_gradient);
+  m.def("input_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t grad, uintptr_t weight, nb::tuple strides, uintptr_t alpha_w,
+                             uintptr_t beta_w, bool half, uintptr_t out, int threads) {
+    auto g = shaped<InputGradient>(map, kernel);
+    g.half = half, g.grad = at<void>(grad), g.out = at<void>(out);
+    const Latent l = latent(weight, strides, alpha_w, beta_w);
+    nb::gil_scoped_release release;
+    input_gradient(g, l, threads);
+  });
+  m.def("weight_gradient", [](nb::tuple map, nb::tuple kernel, uintptr_t bits, double high, double low, bool half, uintptr_t grad,
+                              uintptr_t out, nb::tuple strides, int threads) {
     const auto stride = [&](int i) { return nb::cast<int64_t>(strides[i]); };
-    const WeightGradient g{size(0), size(1), size(2), size(3), size(4), size(5), size(6), of(0), of(1), of(2), of(3), of(4), of(5),
-                           at<uint16_t>(bits), bfloat16(high), bfloat16(low), at<uint16_t>(grad)};
+    auto g = shaped<WeightGradient>(map, kernel);
+    g.bits = at<uint16_t>(bits), g.half = half, g.grad = at<void>(grad);
+    g.high = static_cast<float>(high), g.low = static_cast<float>(low);
     const Strided to{at<float>(out), stride(0), stride(1), stride(2), stride(3)};
     nb::gil_scoped_release release;
     weight_gradient(g, to, threads);

@@ -7,5 +7,5 @@
 namespace {
 constexpr netsuke::train::Kernels kKernels = {kIsa,          moments,         forward,        backward,
                                               backward_norm, weight_forward, weight_backward, binary_conv,
-                                              weight_gradient, expand};
+                                              weight_gradient, input_gradient, expand};
 }

@@ -82,11 +82,31 @@ void binary_conv(BinaryConv b, const Latent& latent, int threads) {
   parallel(b.images, threads, [&](int64_t image) { kernels.binary_conv(b, image); });
 }
 
-bool counts_gradient(int64_t kernel_w) { return select_kernels().weight_gradient && (kernel_w == 1 || kernel_w == 3); }
+bool has_input_gradient() { return select_kernels().input_gradient; }
+
+void input_gradient(InputGradient g, const Latent& latent, int threads) {
+  const int64_t groups = g.outputs / 4, taps = g.kernel_h * g.kernel_w;
+  std::vector<uint32_t> index(static_cast<size_t>(taps * groups * g.channels));
+  std::vector<float> choice(static_cast<size_t>(g.outputs * 16));
+  for (int64_t o = 0; o < g.outputs; ++o)
+    for (int64_t k = 0; k < 16; ++k)
+      choice[static_cast<size_t>(o * 16 + k)] = k >> o % 4 & 1 ? latent.beta_w[o] + latent.alpha_w[o] : latent.beta_w[o] - latent.alpha_w[o];
+  parallel(taps, threads, [&](int64_t tap) {
+    const float* w = latent.weight + tap / g.kernel_w * latent.stride_h + tap % g.kernel_w * latent.stride_w;
+    for (int64_t o = 0; o < g.outputs; ++o) {
+      const float beta = latent.beta_w[o], *row = w + o * latent.stride_o;
+      uint32_t* to = index.data() + (tap * groups + o / 4) * g.channels;
+      for (int64_t c = 0; c < g.channels; ++c) to[c] |= static_cast<uint32_t>(row[c * latent.stride_c] - beta >= 0) << o % 4;
+    }
+  });
+  g.index = index.data(), g.choice = choice.data();
+  const Kernels& kernels = select_kernels();
+  parallel(g.images, threads, [&](int64_t image) { kernels.input_gradient(g, image); });
+}
 
 void weight_gradient(const WeightGradient& g, const Strided& out, int threads) {
   constexpr int64_t kShares = 8;  // added up in one order, so the threads do not matter
-  const int64_t own = (g.images / kShares + 2) / 2 * 2, shares = (g.images + own - 1) / own;
+  const int64_t own = (g.images / kShares + 4) / 4 * 4, shares = (g.images + own - 1) / own;
   const int64_t taps = g.kernel_h * g.kernel_w, size = taps * g.channels * g.outputs;
   std::vector<float> sums(static_cast<size_t>(shares * size));
   const Kernels& kernels = select_kernels();

@@ -11,9 +11,12 @@
 
 namespace netsuke::train {
 
-struct BinaryConv {
+struct ConvShape {
   int64_t images, in_h, in_w, channels, out_h, out_w, outputs;  // channels and outputs are multiples of 16
   int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+};
+
+struct BinaryConv : ConvShape {
   const uint16_t* bits;          // (N, H, W, C / 16): bit i of a word is channel i, 1 for s_a = +1
   // Made by prepare():
   int64_t words;                 // of one row of a window, of 32 bits
@@ -26,17 +29,26 @@ struct BinaryConv {
   void* out;                     // (N, H', W', O), channels innermost
 };
 
-// The gradient of the binarized weight: sum over images and pixels of a(window) * grad, for bfloat16 maps.
-struct WeightGradient {
-  int64_t images, in_h, in_w, channels, out_h, out_w, outputs;  // channels and outputs are multiples of 16
-  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+// The gradient of the binarized weight: sum over images and pixels of a(window) * grad.
+struct WeightGradient : ConvShape {
   const uint16_t* bits;          // as above
-  uint16_t high, low;            // what a is where its bit is 1, and where it is 0
-  const uint16_t* grad;          // (N, H', W', O), channels innermost
+  float high, low;               // what a is where its bit is 1, and where it is 0
+  bool half;
+  const void* grad;              // (N, H', W', O), channels innermost
 };
 
-// Whether this machine has a kernel for it, and kernel_w is one that it takes.
-bool counts_gradient(int64_t kernel_w);
+// Whether this machine has the instructions for it.
+bool has_input_gradient();
+
+// The gradient of the binarized map: sum over taps and outputs of grad * weight.
+struct InputGradient : ConvShape {
+  bool half;
+  const void* grad;              // (N, H', W', O), channels innermost
+  void* out;                     // (N, H, W, C), channels innermost
+  // Made by prepare:
+  const uint32_t* index;         // [kernel_h][kernel_w][O / 4][C]: the signs of four outputs' weights
+  const float* choice;           // [O][16]: what output o's weight is where bit o % 4 of the lane's number is 0, and where 1
+};
 
 // Into `out`, shaped and strided as the latent weight.
 struct Strided {
@@ -57,5 +69,8 @@ struct Latent {
 };
 
 void binary_conv(BinaryConv, const Latent&, int threads);
+
+// Of the latent weight, alpha_w and beta_w alone are read.
+void input_gradient(InputGradient, const Latent&, int threads);
 
 }  // namespace netsuke::train

@@ -14,94 +14,237 @@ void expand(const uint16_t* bits, int64_t begin, int64_t end, bool half, float h
   (half ? expand_as<uint16_t> : expand_as<float>)(bits, begin, end, high, low, out);
 }
 
-#if defined(__AVX512BF16__)
+// Four binary numbers that meet four floats have 16 possible sums: made once, they are looked up ever after, four products
+// and three sums in one addition (as T-MAC and others do forward).
 
-constexpr int kChannels = 8;     // with three columns of the kernel, 24 sums stay in registers
+constexpr int kFour = 4;
 
-// Two images side by side: a 32-bit word holds a number of the first and one of the second, so that one instruction
-// multiplies and adds up both. Windows of any stride and shift stay whole words.
-struct Pair {
-  int64_t height, width;         // of a frame
-  uint32_t *a, *grad;            // [C / 8][height][width][8], zeros around; [O / 16][H'][W'][16]
+// Scratch memory from a cache line on. Only `memory` is for free().
+struct Scratch {
+  void* memory;
+  uint8_t* begin;
 };
-
-inline void fill(const WeightGradient& g, const Pair& pair, int64_t image) {
-  const bool second = image + 1 < g.images;
-  const int64_t words = g.channels / L, plane = pair.height * pair.width * kChannels;
-  const __m512i high0 = _mm512_set1_epi32(g.high), low0 = _mm512_set1_epi32(g.low);
-  const __m512i high1 = _mm512_slli_epi32(high0, 16), low1 = _mm512_slli_epi32(low0, 16);
-  for (int64_t y = 0; y < g.in_h; ++y) {
-    const uint16_t* bits0 = g.bits + (image * g.in_h + y) * g.in_w * words;
-    const uint16_t* bits1 = bits0 + g.in_h * g.in_w * words;
-    uint32_t* a = pair.a + ((y + g.pad_h) * pair.width + g.pad_w) * kChannels;
-    for (int64_t x = 0; x < g.in_w; ++x, a += kChannels)
-      for (int64_t k = 0; k < words; ++k) {
-        __m512i both = _mm512_mask_blend_epi32(bits0[x * words + k], low0, high0);
-        if (second) both = _mm512_or_si512(both, _mm512_mask_blend_epi32(bits1[x * words + k], low1, high1));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(a + 2 * k * plane), _mm512_castsi512_si256(both));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(a + (2 * k + 1) * plane), _mm512_extracti64x4_epi64(both, 1));
-      }
-  }
-  const int64_t pixels = g.out_h * g.out_w, blocks = g.outputs / L;
-  const uint16_t *grad0 = g.grad + image * pixels * g.outputs, *grad1 = grad0 + pixels * g.outputs;
-  for (int64_t p = 0; p < pixels; ++p)
-    for (int64_t k = 0; k < blocks; ++k) {
-      const int64_t i = p * g.outputs + k * L;
-      __m512i both = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(grad0 + i)));
-      if (second) {
-        const __m512i other = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(grad1 + i)));
-        both = _mm512_or_si512(both, _mm512_slli_epi32(other, 16));
-      }
-      _mm512_storeu_si512(pair.grad + (k * pixels + p) * L, both);
-    }
+inline Scratch scratch(int64_t bytes) {
+  void* memory = __builtin_malloc(static_cast<size_t>(bytes) + 64);
+  return {memory, reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory) + 63) & ~uintptr_t{63})};
 }
 
-// Channels [c, c + 8) and outputs [o, o + 16) of kernel row ky.
-template <int columns>
-inline void add_pair(const WeightGradient& g, const Pair& pair, int64_t ky, int64_t c, int64_t o, float* sums) {
-  __m512 sum[columns][kChannels];
-  float* own = sums + (ky * columns * g.channels + c) * g.outputs + o;
-  for (int kx = 0; kx < columns; ++kx)
-    for (int k = 0; k < kChannels; ++k) sum[kx][k] = _mm512_loadu_ps(own + (kx * g.channels + k) * g.outputs);
-  const uint32_t* plane = pair.a + c * pair.height * pair.width;
-  const uint32_t* grad = pair.grad + o * g.out_h * g.out_w;
-  for (int64_t y = 0; y < g.out_h; ++y) {
-    const uint32_t* a = plane + (y * g.stride_h + ky) * pair.width * kChannels;
-    for (int64_t x = 0; x < g.out_w; ++x, a += g.stride_w * kChannels, grad += L) {
-      const __m512bh by = reinterpret_cast<__m512bh>(_mm512_loadu_si512(grad));
-#pragma GCC unroll 3
-      for (int kx = 0; kx < columns; ++kx)
-#pragma GCC unroll 8
-        for (int k = 0; k < kChannels; ++k) {
-          const __m512i word = _mm512_set1_epi32(static_cast<int>(a[kx * kChannels + k]));
-          sum[kx][k] = _mm512_dpbf16_ps(sum[kx][k], by, reinterpret_cast<__m512bh>(word));
-        }
+// The gradient of the weight: the four are one pixel of four images, so that windows of any stride and shift stay whole.
+// Lanes are outputs, and a channel's four bits say which vector of sums it adds.
+
+constexpr int64_t kPixels = 24;      // at least, whose sums stay in the first cache
+constexpr int kSumsOfPixel = 17;     // the last is 0, for what lies outside the image
+constexpr int64_t kBytes = kSumsOfPixel * L * 4;
+#if defined(__AVX512F__)
+constexpr int kBlock = 8;            // channels: with three columns of the kernel, 24 vectors stay in registers
+#else
+constexpr int kBlock = 4;
+#endif
+
+struct Images {
+  int64_t width;                     // of a row with its padding
+  const uint16_t* offset;            // [H][width][C]: of the sum that the channel's four bits take, in bytes
+  uint8_t* sums;                     // [pixel][kSumsOfPixel][16]
+};
+
+inline void interleave(const WeightGradient& g, int64_t image, int64_t count, int64_t width, uint16_t* offset) {
+  const int64_t words = g.channels / L, plane = g.in_h * g.in_w * words;
+  I lanes;
+  for (int i = 0; i < L; ++i) lanes[i] = 1 << i;
+  for (int64_t y = 0; y < g.in_h; ++y)
+    for (int64_t x = 0; x < g.in_w; ++x)
+      for (int64_t k = 0; k < words; ++k) {
+        const uint16_t* bits = g.bits + ((image * g.in_h + y) * g.in_w + x) * words + k;
+        I all{};
+        for (int i = 0; i < count; ++i) all |= (((I{} + bits[i * plane]) & lanes) != 0) & (64 << i);
+        const H stored = __builtin_convertvector(all, H);
+        __builtin_memcpy(offset + (y * width + g.pad_w + x) * g.channels + k * L, &stored, sizeof stored);
+      }
+}
+
+// Of outputs [o, o + 16) of pixels [begin, end) of the result.
+template <class T>
+inline void sum_up(const WeightGradient& g, int64_t image, int64_t count, int64_t begin, int64_t end, int64_t o, uint8_t* sums) {
+  const int64_t plane = g.out_h * g.out_w * g.outputs;
+  for (int64_t p = begin; p < end; ++p, sums += kBytes) {
+    const T* grad = static_cast<const T*>(g.grad) + image * plane + p * g.outputs + o;
+    F made[L] = {}, step[kFour] = {};
+    for (int i = 0; i < count; ++i) {
+      const F own = load(grad, i * plane, L);
+      made[0] += own * g.low, step[i] = own * (g.high - g.low);
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < kFour; ++i)
+#pragma GCC unroll 8
+      for (int k = 0; k < 1 << i; ++k) made[k | 1 << i] = made[k] + step[i];
+#pragma GCC unroll 16
+    for (int k = 0; k < L; ++k) store(reinterpret_cast<float*>(sums), k * L, made[k], L);
   }
-  for (int kx = 0; kx < columns; ++kx)
-    for (int k = 0; k < kChannels; ++k) _mm512_storeu_ps(own + (kx * g.channels + k) * g.outputs, sum[kx][k]);
+}
+
+// Of kernel row ky, columns [kx, kx + columns), channels [c, c + kBlock) and outputs [o, o + 16).
+template <int columns>
+inline void add_rows(const WeightGradient& g, const Images& images, int64_t begin, int64_t end, int64_t ky, int64_t kx, int64_t c,
+                     int64_t o, float* sums) {
+  F sum[columns][kBlock];
+  float* own = sums + ((ky * g.kernel_w + kx) * g.channels + c) * g.outputs + o;
+  const int64_t plane = g.channels * g.outputs;
+#pragma GCC unroll 3
+  for (int q = 0; q < columns; ++q)
+#pragma GCC unroll 8
+    for (int k = 0; k < kBlock; ++k) sum[q][k] = load(own + q * plane, k * g.outputs, L);
+  for (int64_t y = begin; y < end; ++y) {
+    const int64_t in_y = y * g.stride_h + ky - g.pad_h;
+    if (in_y < 0 || in_y >= g.in_h) continue;
+    const uint16_t* offset = images.offset + (in_y * images.width + kx) * g.channels + c;
+    const uint8_t* from = images.sums + (y - begin) * g.out_w * kBytes;
+    for (int64_t x = 0; x < g.out_w; ++x, offset += g.stride_w * g.channels, from += kBytes)
+#pragma GCC unroll 3
+      for (int q = 0; q < columns; ++q) {
+        const uint16_t* at = offset + q * g.channels;
+        asm("" : "+r"(at));  // one register, where GCC would keep one for each of the addresses
+#pragma GCC unroll 8
+        for (int k = 0; k < kBlock; k += 4) {
+          uint64_t four;  // in one load: loads are what bounds this
+          __builtin_memcpy(&four, at + k, sizeof four);
+#pragma GCC unroll 4
+          for (int i = 0; i < 4; ++i) sum[q][k + i] += load(reinterpret_cast<const float*>(from + (four >> 16 * i & 0xffff)), 0, L);
+        }
+      }
+  }
+#pragma GCC unroll 3
+  for (int q = 0; q < columns; ++q)
+#pragma GCC unroll 8
+    for (int k = 0; k < kBlock; ++k) store(own + q * plane, k * g.outputs, sum[q][k], L);
 }
 
 void weight_gradient(const WeightGradient& g, int64_t begin, int64_t end, float* sums) {
-  const int64_t height = g.in_h + 2 * g.pad_h, width = g.in_w + 2 * g.pad_w;
-  const size_t frame = static_cast<size_t>(height * width * g.channels);
-  const size_t result = static_cast<size_t>(g.out_h * g.out_w * g.outputs);
-  auto* memory = static_cast<uint32_t*>(__builtin_malloc(4 * (frame + result)));
-  __builtin_memset(memory, 0, 4 * frame);
-  const Pair pair{height, width, memory, memory + frame};
-  for (int64_t image = begin; image < end; image += 2) {
-    fill(g, pair, image);
-    for (int64_t ky = 0; ky < g.kernel_h; ++ky)
-      for (int64_t o = 0; o < g.outputs; o += L)
-        for (int64_t c = 0; c < g.channels; c += kChannels)
-          (g.kernel_w == 3 ? add_pair<3> : add_pair<1>)(g, pair, ky, c, o, sums);
+  const int64_t width = g.in_w + 2 * g.pad_w, rows = g.out_w < kPixels ? kPixels / g.out_w : 1;
+  const int64_t pixels = rows * g.out_w, offsets = g.in_h * width * g.channels;
+  const Scratch memory = scratch(pixels * kBytes + 2 * offsets);
+  __builtin_memset(memory.begin, 0, static_cast<size_t>(pixels * kBytes));
+  auto* offset = reinterpret_cast<uint16_t*>(memory.begin + pixels * kBytes);
+  for (int64_t i = 0; i < offsets; ++i) offset[i] = 4 * L * (kSumsOfPixel - 1);
+  const Images images{width, offset, memory.begin};
+  for (int64_t image = begin; image < end; image += kFour) {
+    const int64_t count = end - image < kFour ? end - image : kFour;
+    interleave(g, image, count, width, offset);
+    for (int64_t o = 0; o < g.outputs; o += L)
+      for (int64_t y = 0; y < g.out_h; y += rows) {
+        const int64_t last = y + rows < g.out_h ? y + rows : g.out_h;
+        (g.half ? sum_up<uint16_t> : sum_up<float>)(g, image, count, y * g.out_w, last * g.out_w, o, images.sums);
+        for (int64_t c = 0; c < g.channels; c += kBlock)
+          for (int64_t ky = 0; ky < g.kernel_h; ++ky) {
+            int64_t kx = 0;
+            for (; kx + 3 <= g.kernel_w; kx += 3) add_rows<3>(g, images, y, last, ky, kx, c, o, sums);
+            for (; kx < g.kernel_w; ++kx) add_rows<1>(g, images, y, last, ky, kx, c, o, sums);
+          }
+      }
   }
-  __builtin_free(memory);
+  __builtin_free(memory.memory);
+}
+
+#if defined(__AVX512F__)
+
+// The gradient of the input: the four are outputs, and each lane, a channel, has signs of its own: one vector holds the 16
+// sums, and a permutation picks. Indices take a word each: widening bytes would cost a fifth of the speed.
+inline F look_up(const uint32_t* index, F from) {
+  return reinterpret_cast<F>(_mm512_permutexvar_ps(_mm512_loadu_si512(index), reinterpret_cast<__m512>(from)));
+}
+
+// The taps that reach some columns of one row of the map: x = phase, phase + stride_w, ...
+struct Taps {
+  int64_t count;
+  const float** tables;          // of the column that the first of them meets
+  const uint32_t** index;        // [O / 4][C]
+};
+
+// P columns from the j-th on, and V vectors of channels from c on.
+template <int P, int V, class T>
+inline void input_tile(const InputGradient& g, const Taps& taps, int64_t j, int64_t c, T* out) {
+  const int64_t groups = g.outputs / kFour;
+  F sum[P][V] = {};
+  for (int64_t t = 0; t < taps.count; ++t) {
+    const float* tables = taps.tables[t] + j * groups * L;
+    const uint32_t* index = taps.index[t] + c;
+    for (int64_t o = 0; o < groups; ++o, index += g.channels, tables += L)
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[p][v] += look_up(index + v * L, load(tables, p * groups * L, L));
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) store(out + p * g.stride_w * g.channels + c, v * L, sum[p][v], L);
+}
+
+template <int V, class T>
+inline void input_columns(const InputGradient& g, const Taps& taps, int64_t count, int64_t c, T* out) {
+  const int64_t step = g.stride_w * g.channels;
+  constexpr int P = 16 / V;
+  int64_t j = 0;
+  for (; j + P <= count; j += P) input_tile<P, V>(g, taps, j, c, out + j * step);
+  for (; j + 4 <= count; j += 4) input_tile<4, V>(g, taps, j, c, out + j * step);
+  for (; j < count; ++j) input_tile<1, V>(g, taps, j, c, out + j * step);
+}
+
+// Of one row of the gradient: kernel_w pixels of zeros stand on both sides already. values: as many floats as the row.
+template <class T>
+inline void input_tables(const InputGradient& g, const T* grad, float* values, float* tables) {
+  tables += g.kernel_w * g.outputs / kFour * L;
+  for (int64_t i = 0; i < g.out_w * g.outputs; i += L) store(values, i, load(grad, i, L), L);
+  for (int64_t x = 0; x < g.out_w; ++x)
+    for (int64_t o = 0; o < g.outputs; o += kFour, values += kFour, tables += L) {
+      F sum{};
+#pragma GCC unroll 4
+      for (int i = 0; i < kFour; ++i) sum += load(g.choice, (o + i) * L, L) * values[i];
+      store(tables, 0, sum, L);
+    }
+}
+
+template <class T>
+void input_gradient_of(const InputGradient& g, int64_t image) {
+  const int64_t groups = g.outputs / kFour, row = (g.out_w + 2 * g.kernel_w) * groups * L, size = g.kernel_h * row * 4;
+  const int64_t taps_size = g.kernel_h * g.kernel_w * static_cast<int64_t>(sizeof(void*));
+  const Scratch memory = scratch(size + 2 * taps_size + 4 * g.out_w * g.outputs);
+  __builtin_memset(memory.begin, 0, static_cast<size_t>(size));
+  auto* ring = reinterpret_cast<float*>(memory.begin);  // as many rows of the gradient as a column of taps may meet
+  Taps taps{0, reinterpret_cast<const float**>(memory.begin + size), reinterpret_cast<const uint32_t**>(memory.begin + size + taps_size)};
+  auto* values = reinterpret_cast<float*>(memory.begin + size + 2 * taps_size);
+  int64_t made = 0;              // rows of the gradient that have had tables
+  for (int64_t y = 0; y < g.in_h; ++y) {
+    const int64_t highest = (y + g.pad_h) / g.stride_h;
+    for (; made <= highest && made < g.out_h; ++made)
+      input_tables(g, static_cast<const T*>(g.grad) + (image * g.out_h + made) * g.out_w * g.outputs, values, ring + made % g.kernel_h * row);
+    for (int64_t x = 0; x < g.stride_w && x < g.in_w; ++x) {
+      taps.count = 0;
+      for (int64_t ky = (y + g.pad_h) % g.stride_h; ky < g.kernel_h; ky += g.stride_h) {
+        const int64_t down = (y + g.pad_h - ky) / g.stride_h;
+        if (y + g.pad_h < ky || down >= g.out_h) continue;
+        const float* from = ring + down % g.kernel_h * row;
+        for (int64_t kx = (x + g.pad_w) % g.stride_w; kx < g.kernel_w; kx += g.stride_w) {
+          taps.tables[taps.count] = from + ((x + g.pad_w - kx) / g.stride_w + g.kernel_w) * groups * L;
+          taps.index[taps.count++] = g.index + (ky * g.kernel_w + kx) * groups * g.channels;
+        }
+      }
+      T* out = static_cast<T*>(g.out) + ((image * g.in_h + y) * g.in_w + x) * g.channels;
+      const int64_t count = (g.in_w - x + g.stride_w - 1) / g.stride_w;
+      int64_t c = 0;
+      for (; c + 2 * L <= g.channels; c += 2 * L) input_columns<2>(g, taps, count, c, out);
+      for (; c < g.channels; c += L) input_columns<1>(g, taps, count, c, out);
+    }
+  }
+  __builtin_free(memory.memory);
+}
+
+void input_gradient(const InputGradient& g, int64_t image) {
+  (g.half ? input_gradient_of<uint16_t> : input_gradient_of<float>)(g, image);
 }
 
 #else
 
-constexpr void (*weight_gradient)(const WeightGradient&, int64_t, int64_t, float*) = nullptr;
+constexpr void (*input_gradient)(const InputGradient&, int64_t) = nullptr;
 
 #endif
 

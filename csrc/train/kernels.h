@@ -16,12 +16,12 @@ struct Kernels {
   // grad_z = grad_v * a + z * b + c
   void (*backward_norm)(const Unit&, const Backward&, const float* a, const float* b, const float* c, int64_t begin,
                         int64_t end);
-  void (*weight_forward)(const Weight&, bool half, void* out);
+  void (*weight_forward)(const Weight&, bool half, void* out);  // out may be null
   void (*weight_backward)(const Weight&, float k, float t, const float* grad_out, float* grad);
   void (*binary_conv)(const BinaryConv&, int64_t image);
-  // Adds images [begin, end) to sums [kernel_h][kernel_w][C][O]. Null where the machine multiplies no bfloat16; kernel_w
-  // is 1 or 3.
+  // Adds images [begin, end) to sums [kernel_h][kernel_w][C][O].
   void (*weight_gradient)(const WeightGradient&, int64_t begin, int64_t end, float* sums);
+  void (*input_gradient)(const InputGradient&, int64_t image);  // null where no instruction suits
   void (*expand)(const uint16_t* bits, int64_t begin, int64_t end, bool half, float high, float low, void* out);
 };
 

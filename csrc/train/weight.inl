@@ -45,6 +45,7 @@ void weight_forward_of(const Weight& w, void* out) {
     });
     const float alpha = __builtin_sqrtf(total(square) / static_cast<float>(w.size));
     w.beta[o] = beta, w.alpha[o] = alpha;
+    if (!out) continue;
     T* made = static_cast<T*>(out) + o * w.size;
     along<float>(w.size, [&](auto maps, int64_t i) {
       const F b = select(maps.get(row, i) - beta >= 0, set1(beta + alpha), set1(beta - alpha));

@@ -85,10 +85,13 @@ def test_what_cannot_be_trained(images: Path, tmp_path: Path, fails: Fails) -> N
     assert "--set optimizer: write KEY=VALUE" in fails(*usual, "--set", "optimizer")
     assert "--device tpu: choose auto or cpu or cuda" in fails(*usual, "--device", "tpu")
     assert "--checkpoint-minutes -1: give a number" in fails(*usual, "--checkpoint-minutes", "-1")
+    assert "adabin_resnet20 takes 3x32x32 images, digits train has 1x8x8" in fails(
+        *("digits" if a.startswith("cifar10:") else a for a in usual)
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_place_that_cannot_be_written(images: Path, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "file").write_text("")
-    assert "file" in fails(*arguments(images, tmp_path / "file"))
-    assert "file" in fails(*arguments(images, tmp_path / "file" / "run"))
+    assert "is a file, or lies below one: choose another --out" in fails(*arguments(images, tmp_path / "file"))
+    assert "is a file, or lies below one: choose another --out" in fails(*arguments(images, tmp_path / "file" / "run"))

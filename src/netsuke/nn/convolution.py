@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -89,16 +90,19 @@ class _Expand(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, bits: Tensor, high: float, low: float) -> Tensor:
-        out = torch.empty(a.shape, dtype=a.dtype, device=a.device, memory_format=torch.channels_last)
-        kernels.expand(
-            address(bits), bits.numel(), a.dtype == torch.bfloat16, high, low, address(out), torch.get_num_threads()
-        )
-        return out
+        return _expanded(a.shape, a.dtype, bits, high, low)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         return grads[0], None, None, None
+
+
+def _expanded(shape: Sequence[int], dtype: torch.dtype, bits: Tensor, high: float, low: float) -> Tensor:
+    out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+    half = dtype == torch.bfloat16
+    kernels.expand(address(bits), bits.numel(), half, high, low, address(out), torch.get_num_threads())
+    return out
 
 
 def _expand(a: Tensor, bits: Tensor, binary: _Set) -> Tensor:
@@ -108,70 +112,91 @@ def _expand(a: Tensor, bits: Tensor, binary: _Set) -> Tensor:
 class _BinaryConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, bits: Tensor | None, weight: Tensor, layer: BinaryConv2d) -> Tensor:
-        half, filters = a.dtype == torch.bfloat16, len(weight)
+        filters, half = len(weight), a.dtype == torch.bfloat16
         alpha, beta = weight.new_empty(2, filters).unbind()
-        binary = torch.empty_like(weight, dtype=a.dtype)
-        shape = (filters, weight.numel() // filters)
-        kernels.weight_forward(shape, address(weight), half, address(alpha), address(beta), address(binary))
-        ctx.save_for_backward(a if bits is None else bits, weight, binary, alpha, beta)
         ctx.layer, ctx.slope = layer, (layer.binary_w.k, layer.binary_w.t)
         if bits is None:
-            ctx.input = None
+            binary = _binarize(weight, a.dtype, alpha, beta)
+            ctx.save_for_backward(a, weight, alpha, beta, binary)
+            ctx.shapes = ctx.chosen = None
             return F.conv2d(a, binary, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-        ctx.input = a.shape, _set_of(layer)
+        kernels.weight_forward(_rows(weight), address(weight), half, address(alpha), address(beta), 0)
+        ctx.save_for_backward(bits, weight, alpha, beta)
+        ctx.chosen = chosen = _set_of(layer)
         images, channels, height, width = a.shape
         sizes = _sizes(layer, a)
+        ctx.shapes = (images, height, width, channels, *sizes, filters), _kernel(layer)
         out = torch.empty((images, filters, *sizes), dtype=a.dtype, device=a.device, memory_format=torch.channels_last)
         kernels.binary_conv(
-            (images, height, width, channels, *sizes, filters), _kernel(layer), address(bits), address(weight),
-            weight.stride(), address(alpha), address(beta), ctx.input[1].alpha, ctx.input[1].gamma, half, address(out),
-            torch.get_num_threads(),
+            *ctx.shapes, address(bits), address(weight), weight.stride(), address(alpha), address(beta), chosen.alpha,
+            chosen.gamma, half, address(out), torch.get_num_threads(),
         )  # fmt: skip
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        given, weight, binary, alpha, beta = ctx.saved_tensors
-        layer = ctx.layer
+        given, weight, alpha, beta, *binary = ctx.saved_tensors
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
         of_a, of_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-        grad = grads[0].to(binary.dtype).contiguous(memory_format=torch.channels_last)
-        made = None
-        if ctx.input is None:
+        if ctx.chosen is None:
             a = given.contiguous(memory_format=torch.channels_last)
+            grad_a, made = _gradients(ctx.layer, grad, a, binary[0], of_a, of_weight)
         else:
-            shape, chosen = ctx.input
-            # PyTorch asks the input for its shape alone where only the input's gradient is wanted.
-            a = torch.empty(shape, dtype=binary.dtype, device=binary.device, memory_format=torch.channels_last)
-            if of_weight and binary.dtype == torch.bfloat16 and kernels.counts_gradient(layer.kernel_size[1]):
-                made = _weight_gradient(layer, weight, given, shape, chosen, grad)
-            elif of_weight:
-                a = _expand(a, given, chosen)
-        grad_a, grad_binary, _ = torch.ops.aten.convolution_backward(
-            grad, a, binary, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups,
-            [of_a, of_weight and made is None, False],
-        )  # fmt: skip
-        if not of_weight:
-            return grad_a, None, None, None
+            grad_a = _input_gradient(ctx, grad, weight, alpha, beta) if of_a else None
+            made = _weight_gradient(ctx, grad, given, weight) if of_weight else None
         if made is None:
-            made = torch.empty_like(weight).copy_(grad_binary)  # in the weight's own order
+            return grad_a, None, None, None
+        if made.dtype != weight.dtype or made.stride() != weight.stride():
+            made = torch.empty_like(weight).copy_(made)
         result = torch.empty_like(weight)
         kernels.weight_backward(
-            (len(weight), weight.numel() // len(weight)), address(weight), address(alpha), address(beta), *ctx.slope,
-            address(made), address(result),
-        )  # fmt: skip
+            _rows(weight), address(weight), address(alpha), address(beta), *ctx.slope, address(made), address(result)
+        )
         return grad_a, None, result, None
 
 
-def _weight_gradient(
-    layer: BinaryConv2d, weight: Tensor, bits: Tensor, shape: torch.Size, binary: _Set, grad: Tensor
-) -> Tensor:
-    """The gradient of the binarized weight, float32 in the weight's own order, out of bits and bfloat16."""
-    images, channels, height, width = shape
+def _rows(weight: Tensor) -> tuple[int, int]:
+    return len(weight), weight.numel() // len(weight)
+
+
+def _binarize(weight: Tensor, dtype: torch.dtype, alpha: Tensor, beta: Tensor) -> Tensor:
+    binary = torch.empty_like(weight, dtype=dtype)
+    half = dtype == torch.bfloat16
+    kernels.weight_forward(_rows(weight), address(weight), half, address(alpha), address(beta), address(binary))
+    return binary
+
+
+def _gradients(
+    layer: BinaryConv2d, grad: Tensor, a: Tensor, binary: Tensor, of_a: bool, of_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Of the map and of the binarized weight, by PyTorch."""
+    grad_a, grad_binary, _ = torch.ops.aten.convolution_backward(
+        grad, a, binary, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups,
+        [of_a, of_weight, False],
+    )  # fmt: skip
+    return grad_a, grad_binary
+
+
+def _input_gradient(ctx: Any, grad: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor) -> Tensor | None:
+    images, height, width, channels, *_ = ctx.shapes[0]
+    out = torch.empty((images, channels, height, width), dtype=grad.dtype, memory_format=torch.channels_last)
+    if not kernels.has_input_gradient():
+        binary = _binarize(weight, grad.dtype, torch.empty_like(alpha), torch.empty_like(beta))
+        return _gradients(ctx.layer, grad, out, binary, True, False)[0]  # PyTorch asks `out` for its shape alone
+    kernels.input_gradient(
+        *ctx.shapes, address(grad), address(weight), weight.stride(), address(alpha), address(beta),
+        grad.dtype == torch.bfloat16, address(out), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _weight_gradient(ctx: Any, grad: Tensor, bits: Tensor, weight: Tensor) -> Tensor:
+    """Of the binarized weight."""
     made = torch.empty_like(weight)
     kernels.weight_gradient(
-        (images, height, width, channels, *grad.shape[2:], len(weight)), _kernel(layer), address(bits), binary.high,
-        binary.low, address(grad), address(made), made.stride(), torch.get_num_threads(),
+        *ctx.shapes, address(bits), ctx.chosen.high, ctx.chosen.low, grad.dtype == torch.bfloat16, address(grad),
+        address(made), made.stride(), torch.get_num_threads(),
     )  # fmt: skip
     return made
 

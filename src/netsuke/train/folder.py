@@ -15,9 +15,12 @@ from netsuke.artifact.contract import Error
 def claimed(folder: Path) -> Iterator[None]:
     """Make the folder if it is missing, and hold it; a kill lets go of it. What killed writers left in it is removed.
 
-    Raises netsuke.Error if another process holds it.
+    Raises netsuke.Error if another process holds it, or it can be no folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise Error(f"{folder} is a file, or lies below one: choose another --out") from None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

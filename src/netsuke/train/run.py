@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 from lightning_fabric import Fabric
 
@@ -44,6 +45,7 @@ def run(
     fabric = make_fabric(device, recipe.precision)
     with fabric.rank_zero_first(local=True):  # one process of a machine makes the index of new shards
         data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
+    _check_shape(recipe.model.name, entry.input, data)
     validation = None
     if recipe.validation:
         data, validation = holdout(data, recipe.validation, recipe.seed)
@@ -60,6 +62,18 @@ def run(
         atomic.write(path, safetensors.torch.save(weights))
     fabric.barrier()
     return {"out": str(path), "bytes": path.stat().st_size, **row}
+
+
+def _check_shape(model: str, wanted: tuple[int, int, int], data: Dataset) -> None:
+    """Files are cut to size as they are decoded; images in memory must have the size already."""
+    if data.decodes:
+        return
+    found = data.read(np.zeros(1, np.int64))[0].shape[1:]
+    if found != wanted:
+        shapes = ["x".join(map(str, shape)) for shape in (wanted, found)]
+        raise Error(
+            f"{model} takes {shapes[0]} images, {data.name} has {shapes[1]}: give other --data, or a recipe for it"
+        )
 
 
 def make_augment(values: Augmentation, preprocess: Preprocess) -> Augment:
