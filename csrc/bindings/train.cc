@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "train/kernels.h"
+#include "train/product.h"
 #include "train/select.h"
 #include "train/unit.h"
 
@@ -44,6 +45,7 @@ Unit unit(nb::dict d) {
   u.running_mean = floats("running_mean"), u.running_var = floats("running_var");
   u.epsilon = nb::cast<double>(d["epsilon"]), u.momentum = nb::cast<double>(d["momentum"]);
   u.positive = floats("positive"), u.negative = floats("negative"), u.alpha = floats("alpha"), u.beta = floats("beta");
+  u.rsign = floats("rsign"), u.bound = nb::cast<double>(d["bound"]);
   return u;
 }
 
@@ -64,11 +66,11 @@ NB_MODULE(_kernels, m) {
   });
   m.def("unit_backward", [](nb::dict d, uintptr_t grad_y, uintptr_t grad_a, uintptr_t grad_v, uintptr_t grad_z,
                             uintptr_t weight, uintptr_t bias, uintptr_t positive, uintptr_t negative, uintptr_t alpha,
-                            uintptr_t beta, int threads) {
+                            uintptr_t beta, uintptr_t rsign, int threads) {
     const Unit u = unit(d);
     nb::gil_scoped_release release;
     backward(u, {at<void>(grad_y), at<void>(grad_a), at<void>(grad_v), at<void>(grad_z), at<float>(weight),
-                 at<float>(bias), at<float>(positive), at<float>(negative), at<float>(alpha), at<float>(beta)}, threads);
+                 at<float>(bias), at<float>(positive), at<float>(negative), at<float>(alpha), at<float>(beta), at<float>(rsign)}, threads);
   });
   m.def("weight_forward", [](nb::tuple shape, uintptr_t latent, bool half, uintptr_t alpha, uintptr_t beta, uintptr_t out) {
     select_kernels().weight_forward(weight(shape, latent, alpha, beta), half, at<void>(out));
@@ -105,6 +107,21 @@ NB_MODULE(_kernels, m) {
     const Strided to{at<float>(out), stride(0), stride(1), stride(2), stride(3)};
     nb::gil_scoped_release release;
     weight_gradient(g, to, threads);
+  });
+  // shape: images, pixels of one, channels.
+  const auto shape = [](nb::tuple t, bool half, uintptr_t x, uintptr_t gate, uintptr_t r) {
+    return Product{nb::cast<int64_t>(t[0]), nb::cast<int64_t>(t[1]), nb::cast<int64_t>(t[2]), half, at<void>(x), at<void>(r), at<float>(gate)};
+  };
+  m.def("product", [shape](nb::tuple t, bool half, uintptr_t x, uintptr_t gate, uintptr_t r, uintptr_t y, int threads) {
+    const Product p = shape(t, half, x, gate, r);
+    nb::gil_scoped_release release;
+    product(p, at<void>(y), threads);
+  });
+  m.def("product_backward", [shape](nb::tuple t, bool half, uintptr_t x, uintptr_t gate, uintptr_t r, uintptr_t grad, uintptr_t grad_x,
+                                    uintptr_t grad_gate, uintptr_t grad_r, int threads) {
+    const Product p = shape(t, half, x, gate, r);
+    nb::gil_scoped_release release;
+    product_backward(p, {at<void>(grad), at<void>(grad_x), at<void>(grad_r), at<float>(grad_gate)}, threads);
   });
   m.def("expand", [](uintptr_t bits, int64_t words, bool half, double high, double low, uintptr_t out, int threads) {
     nb::gil_scoped_release release;

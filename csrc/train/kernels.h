@@ -2,6 +2,7 @@
 #pragma once
 
 #include "train/conv.h"
+#include "train/product.h"
 #include "train/unit.h"
 #include "train/weight.h"
 
@@ -23,6 +24,8 @@ struct Kernels {
   void (*weight_gradient)(const WeightGradient&, int64_t begin, int64_t end, float* sums);
   void (*input_gradient)(const InputGradient&, int64_t image);  // null where no instruction suits
   void (*expand)(const uint16_t* bits, int64_t begin, int64_t end, bool half, float high, float low, void* out);
+  void (*product)(const Product&, int64_t image, void* y);
+  void (*product_backward)(const Product&, const ProductGradients&, int64_t image);
 };
 
 // Those in use; see select.h.

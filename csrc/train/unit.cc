@@ -93,6 +93,7 @@ void backward(const Unit& u, const Backward& b, int threads) {
     if (b.grad_positive) b.grad_positive[c] = static_cast<float>(of(kSumPositive, c));
     if (b.grad_negative) b.grad_negative[c] = static_cast<float>(of(kSumNegative, c));
     alpha += of(kSumAlpha, c), beta += of(kSumBeta, c);
+    if (b.grad_rsign) b.grad_rsign[c] = static_cast<float>(-of(kSumBeta, c));  // the sum runs over -estimate
     // grad_z = scale * (grad_v - mean(grad_v) - (z - mean) * rstd^2 * mean(grad_v * (z - mean)))
     const double scale = rows.scale[c], n = static_cast<double>(u.pixels);
     const double slope = u.batch ? -scale * rstd * rstd * of(kSumVZ, c) / n : 0;
@@ -100,6 +101,7 @@ void backward(const Unit& u, const Backward& b, int threads) {
     constant[c] = u.batch ? static_cast<float>(-scale * of(kSumV, c) / n - slope * u.mean[c]) : 0.f;
   }
   if (b.grad_alpha) *b.grad_alpha = static_cast<float>(alpha), *b.grad_beta = static_cast<float>(beta);
+  if (!b.grad_z) return;
   parallel(runs_of(u), threads, [&](int64_t i) {
     kernels.backward_norm(u, b, by_v.data(), by_z.data(), constant.data(), i * kRun, std::min((i + 1) * kRun, u.pixels));
   });

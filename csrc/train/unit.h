@@ -1,6 +1,7 @@
 // Training kernels: what stands between two convolutions of a binary network, in one pass forward and two backward.
 //
-//   v = batch_norm(z) + r        y = v >= 0 ? positive * v : negative * v        a = alpha * sign((y - beta) / alpha) + gamma
+//   v = batch_norm(z) + r        y = v >= 0 ? positive * v : negative * v
+//   a = alpha * sign((y - beta) / alpha) + gamma (AdaBin), or sign(y + bias), a bias a channel (RSign)
 //
 // z, r, y, a and their gradients are maps of `pixels` x `channels` numbers, channels innermost (PyTorch's channels_last),
 // all float32 or all bfloat16. Sums are taken over fixed runs of pixels and added up in one order, so the result does
@@ -21,10 +22,14 @@ struct Unit {
   const float *weight, *bias;   // both null: 1 and 0
   float *mean, *rstd, *running_mean, *running_var;
   double epsilon, momentum;
-  const float *positive, *negative;  // both null: y = v
-  // The binarizer behind it; alpha is null where there is none. gamma = beta, or alpha * beta if `published`.
+  const float *positive, *negative;  // null: 1
+  // The binarizer behind it, if any: AdaBin's has alpha and beta, and gamma = beta, or alpha * beta if `published`; RSign's
+  // has a bias, and its estimator is 1 where |y + bias| <= bound.
   const float *alpha, *beta;
   bool published;
+  const float* rsign;
+  double bound;
+  bool binary() const { return alpha || rsign; }
 };
 
 struct Forward {
@@ -34,8 +39,8 @@ struct Forward {
 
 struct Backward {
   const void *grad_y, *grad_a;  // either may be null
-  void *grad_v, *grad_z;        // grad_v is also the gradient of r
-  float *grad_weight, *grad_bias, *grad_positive, *grad_negative, *grad_alpha, *grad_beta;  // null where there is none
+  void *grad_v, *grad_z;        // grad_v is also the gradient of r; without a norm it is z's as well, and grad_z null
+  float *grad_weight, *grad_bias, *grad_positive, *grad_negative, *grad_alpha, *grad_beta, *grad_rsign;  // null where there is none
 };
 
 constexpr int64_t kRun = 1024;  // pixels of a run

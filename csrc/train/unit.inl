@@ -19,7 +19,9 @@ struct Set {
   F beta, inverse, sign, high, low;  // u = (y - beta) * inverse; a = (y - beta) * sign >= 0 ? high : low
 };
 
-inline Set binary_set(const Unit& u) {
+template <class Of>
+inline Set binary_set(const Unit& u, const Of& maps, int64_t c) {
+  if (u.rsign) return {-maps.row(u.rsign, c), set1(1), set1(1), set1(1), set1(-1)};
   const float alpha = *u.alpha, beta = *u.beta, gamma = u.published ? alpha * beta : beta;
   return {set1(beta), set1(1 / alpha), set1(alpha > 0 ? 1.f : alpha < 0 ? -1.f : 0.f), set1(gamma + alpha),
           set1(gamma - alpha)};
@@ -27,9 +29,9 @@ inline Set binary_set(const Unit& u) {
 
 template <class T, bool add, bool binary>
 void forward_of(const Unit& u, const Affine& affine, const Forward& f, int64_t begin, int64_t end) {
-  Set set{};
-  if (binary) set = binary_set(u);
   each_block<T>(u.channels, begin, end, [&](auto maps, int64_t c, int64_t from, int64_t to) {
+    Set set{};
+    if (binary) set = binary_set(u, maps, c);
     const F scale = maps.row(affine.scale, c), shift = maps.row(affine.shift, c);
     const F positive = u.positive ? maps.row(u.positive, c) : set1(1), negative = u.negative ? maps.row(u.negative, c) : set1(1);
     for (int64_t x = from; x < to; ++x) {
@@ -49,14 +51,16 @@ void forward_of(const Unit& u, const Affine& affine, const Forward& f, int64_t b
 
 template <class T, bool add, bool binary>
 void backward_of(const Unit& u, const Affine& affine, const Backward& b, int64_t begin, int64_t end, float* sums) {
-  Set set{};
-  F alpha_part{}, beta_part{};
-  if (binary) {
-    set = binary_set(u);
-    alpha_part = u.published ? set.beta : F{};
-    beta_part = u.published ? set1(*u.alpha) : set1(1);
-  }
+  const bool clipped = u.rsign;
+  const F bound = set1(static_cast<float>(u.bound));
   each_block<T>(u.channels, begin, end, [&](auto maps, int64_t c, int64_t from, int64_t to) {
+    Set set{};
+    F alpha_part{}, beta_part{};
+    if (binary) set = binary_set(u, maps, c);
+    if (binary && !clipped) {
+      alpha_part = u.published ? set.beta : F{};
+      beta_part = u.published ? set1(*u.alpha) : set1(1);
+    }
     const F scale = maps.row(affine.scale, c), shift = maps.row(affine.shift, c), mean = maps.row(u.mean, c);
     const F positive = u.positive ? maps.row(u.positive, c) : set1(1), negative = u.negative ? maps.row(u.negative, c) : set1(1);
     F sum_v{}, sum_vz{}, sum_positive{}, sum_negative{}, sum_alpha{}, sum_beta{};
@@ -65,13 +69,13 @@ void backward_of(const Unit& u, const Affine& affine, const Backward& b, int64_t
       const F z = maps.get(u.z, i);
       F v = z * scale + shift;
       if (add) v += maps.get(u.r, i);
-      // At exactly 0 both rectifiers of the two slopes have slope 0.
-      const F slope = u.positive ? select(v > 0, positive, select(v < 0, negative, F{})) : positive;
+      // At exactly 0 both rectifiers of the two slopes have slope 0; PReLU has the negative one.
+      const F slope = u.positive ? select(v > 0, positive, select(v < 0, negative, F{})) : select(v > 0, positive, negative);
       F g = b.grad_y ? maps.get(b.grad_y, i) : F{};
       if (binary) {
         const F ga = maps.get(b.grad_a, i);
         const F d = v * slope - set.beta, s = d * set.inverse;
-        const F estimate = max0(2 - 2 * magnitude(s));
+        const F estimate = clipped ? select(magnitude(s) <= bound, set1(1), F{}) : max0(2 - 2 * magnitude(s));
         g += ga * estimate;
         const F one = set1(1);
         sum_alpha += ga * (select(d * set.sign >= 0, one, -one) + alpha_part - estimate * s);
@@ -105,14 +109,14 @@ void moments(const Unit& u, const float* pivot, int64_t begin, int64_t end, floa
 template <class T>
 void forward_as(const Unit& u, const Affine& affine, const Forward& f, int64_t begin, int64_t end) {
   if (u.r)
-    (u.alpha ? forward_of<T, true, true> : forward_of<T, true, false>)(u, affine, f, begin, end);
+    (u.binary() ? forward_of<T, true, true> : forward_of<T, true, false>)(u, affine, f, begin, end);
   else
-    (u.alpha ? forward_of<T, false, true> : forward_of<T, false, false>)(u, affine, f, begin, end);
+    (u.binary() ? forward_of<T, false, true> : forward_of<T, false, false>)(u, affine, f, begin, end);
 }
 
 template <class T>
 void backward_as(const Unit& u, const Affine& affine, const Backward& b, int64_t begin, int64_t end, float* sums) {
-  const bool binary = u.alpha && b.grad_a;
+  const bool binary = u.binary() && b.grad_a;
   if (u.r)
     (binary ? backward_of<T, true, true> : backward_of<T, true, false>)(u, affine, b, begin, end, sums);
   else

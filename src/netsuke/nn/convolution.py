@@ -1,4 +1,4 @@
-"""The convolution of AdaBin's layers while they train: on a CPU, bits are counted forward and kept for the backward."""
+"""The convolution of binary layers while they train: on a CPU, bits are counted forward and kept for the backward."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from torch.nn import functional as F
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.kernels import CHANNELS, FAST, address, kernels
 from netsuke.nn.layers import BinaryConv2d
+from netsuke.nn.unit import BINARIZERS
 
 
 def reads_bits(layer: BinaryConv2d) -> bool:
     """Whether `binary_convolution` of this layer can do with the bits of its input alone."""
     return (
         kernels is not None
-        and type(layer.binary_a) is AdaBinActivation
+        and type(layer.binary_a) in BINARIZERS
         and layer.groups == 1
         and layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
@@ -37,17 +38,29 @@ def binary_convolution(layer: BinaryConv2d, a: Tensor, bits: Tensor | None = Non
     result is rounded to the type of a; and bits are all that is kept for the backward.
     """
     bits = bits if reads_bits(layer) else None
-    if not _fast(layer, a, bits):
-        return layer.convolve(a if bits is None else _expand(a, bits, _set_of(layer)))
-    out = _BinaryConvolution.apply(a, bits, layer.weight, layer)
+    weight, alpha = layer.weight, None
+    adaptive = type(layer.binary_w) is AdaBinWeight
+    if not adaptive:
+        weight = layer.binary_w.values(layer.weight)
+        alpha = None if bits is None else _scale(weight)
+    if not _fast(layer, a, bits, weight) or (not adaptive and alpha is None):
+        a = a if bits is None else _expand(a, bits, _set_of(layer))
+        return layer.convolve(a) if adaptive else layer._conv_forward(a, weight.to(a.dtype), layer.bias)
+    out = _BinaryConvolution.apply(a, bits, weight, alpha, layer)
     return out if layer.bias is None else out + layer.bias.to(out.dtype).view(-1, 1, 1)
 
 
-def _fast(layer: BinaryConv2d, a: Tensor, bits: Tensor | None) -> bool:
-    weight = layer.weight
+def _scale(values: Tensor) -> Tensor | None:
+    """The one number a filter that its weights are, but for their signs; None where there is none, as in BNext's soft
+    weights."""
+    magnitude = values.detach().flatten(1).abs()
+    alpha = magnitude[:, 0].contiguous()
+    return alpha if bool((magnitude == alpha[:, None]).all()) else None
+
+
+def _fast(layer: BinaryConv2d, a: Tensor, bits: Tensor | None, weight: Tensor) -> bool:
     return (
         kernels is not None
-        and type(layer.binary_w) is AdaBinWeight
         and a.device.type == "cpu"
         and a.dtype in FAST
         and (bits is not None or a.is_contiguous(memory_format=torch.channels_last))
@@ -80,7 +93,8 @@ class _Set(NamedTuple):
 
 def _set_of(layer: BinaryConv2d) -> _Set:
     """Unlike `constants` it checks nothing: numbers that are not finite run on to the loss, where a loop looks."""
-    assert isinstance(layer.binary_a, AdaBinActivation)
+    if not isinstance(layer.binary_a, AdaBinActivation):
+        return _Set(1.0, 0.0)
     alpha, beta = layer.binary_a.alpha_a.item(), layer.binary_a.beta_a.item()
     return _Set(alpha, alpha * beta if layer.binary_a.center == "published" else beta)
 
@@ -111,16 +125,21 @@ def _expand(a: Tensor, bits: Tensor, binary: _Set) -> Tensor:
 
 class _BinaryConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, bits: Tensor | None, weight: Tensor, layer: BinaryConv2d) -> Tensor:
+    def forward(
+        ctx: Any, a: Tensor, bits: Tensor | None, weight: Tensor, alpha: Tensor | None, layer: BinaryConv2d
+    ) -> Tensor:
+        """alpha: where the weight is binarized already, what it is but for the signs; AdaBin's is binarized here."""
         filters, half = len(weight), a.dtype == torch.bfloat16
-        alpha, beta = weight.new_empty(2, filters).unbind()
-        ctx.layer, ctx.slope = layer, (layer.binary_w.k, layer.binary_w.t)
+        ctx.layer, ctx.adaptive, beta = layer, alpha is None, weight.new_zeros(filters)
+        if alpha is None:
+            alpha, ctx.slope = weight.new_empty(filters), (layer.binary_w.k, layer.binary_w.t)
         if bits is None:
             binary = _binarize(weight, a.dtype, alpha, beta)
             ctx.save_for_backward(a, weight, alpha, beta, binary)
             ctx.shapes = ctx.chosen = None
             return F.conv2d(a, binary, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-        kernels.weight_forward(_rows(weight), address(weight), half, address(alpha), address(beta), 0)
+        if ctx.adaptive:
+            kernels.weight_forward(_rows(weight), address(weight), half, address(alpha), address(beta), 0)
         ctx.save_for_backward(bits, weight, alpha, beta)
         ctx.chosen = chosen = _set_of(layer)
         images, channels, height, width = a.shape
@@ -145,15 +164,15 @@ class _BinaryConvolution(torch.autograd.Function):
         else:
             grad_a = _input_gradient(ctx, grad, weight, alpha, beta) if of_a else None
             made = _weight_gradient(ctx, grad, given, weight) if of_weight else None
-        if made is None:
-            return grad_a, None, None, None
+        if made is None or not ctx.adaptive:
+            return grad_a, None, made, None, None
         if made.dtype != weight.dtype or made.stride() != weight.stride():
             made = torch.empty_like(weight).copy_(made)
         result = torch.empty_like(weight)
         kernels.weight_backward(
             _rows(weight), address(weight), address(alpha), address(beta), *ctx.slope, address(made), address(result)
         )
-        return grad_a, None, result, None
+        return grad_a, None, result, None, None
 
 
 def _rows(weight: Tensor) -> tuple[int, int]:
@@ -182,7 +201,9 @@ def _input_gradient(ctx: Any, grad: Tensor, weight: Tensor, alpha: Tensor, beta:
     images, height, width, channels, *_ = ctx.shapes[0]
     out = torch.empty((images, channels, height, width), dtype=grad.dtype, memory_format=torch.channels_last)
     if not kernels.has_input_gradient():
-        binary = _binarize(weight, grad.dtype, torch.empty_like(alpha), torch.empty_like(beta))
+        binary = weight.to(grad.dtype)
+        if ctx.adaptive:
+            binary = _binarize(weight, grad.dtype, torch.empty_like(alpha), torch.empty_like(beta))
         return _gradients(ctx.layer, grad, out, binary, True, False)[0]  # PyTorch asks `out` for its shape alone
     kernels.input_gradient(
         *ctx.shapes, address(grad), address(weight), weight.stride(), address(alpha), address(beta),

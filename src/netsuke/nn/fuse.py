@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from netsuke.artifact.contract import Error
-from netsuke.nn.adabin import AdaBinActivation
 from netsuke.nn.convolution import binary_convolution, reads_bits
 from netsuke.nn.layers import BinaryConv2d
 from netsuke.nn.maxout import Maxout
-from netsuke.nn.unit import Unit, unit
+from netsuke.nn.product import gated
+from netsuke.nn.recoupling import InfoRecoupling
+from netsuke.nn.unit import BINARIZERS, Unit, unit
 
 # operator's in-place functions.
 _IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor")
@@ -54,6 +55,19 @@ class _Convolution(nn.Module):
         return binary_convolution(self.layer, a, bits)
 
 
+class _Recoupled(nn.Module):
+    """Recoupling of y by x, times another map."""
+
+    recoupling: InfoRecoupling
+
+    def __init__(self, recoupling: InfoRecoupling) -> None:
+        super().__init__()
+        object.__setattr__(self, "recoupling", recoupling)
+
+    def forward(self, x: Tensor, y: Tensor, other: Tensor | None = None) -> Tensor:
+        return gated(y, self.recoupling.factors(x, y), other)
+
+
 class _Proxy(fx.Proxy):
     """With the in-place operators, which fx would take for the ordinary ones."""
 
@@ -77,11 +91,12 @@ class _Tracer(fx.Tracer):
 def fuse(model: nn.Module) -> nn.Module:
     """A module with the forward, parameters, buffers and names of `model`, all shared, that trains faster on a CPU.
 
-    Batch norm, the addition behind it, Maxout and the next layer's AdaBin binarizer become one operator
-    (`nn.unit.unit`). `model` itself is returned where nothing fits, where torch.fx cannot trace it, and where a forward
-    is not always the same: it takes optional arguments, draws random numbers in Python, works in place on a value that
-    is read again, or does something else in evaluation than in training or the second time than the first. Attributes
-    that are no tensors are read once, here. Modules with hooks are left as they are.
+    Batch norm, the addition behind it, Maxout or PReLU and the next layer's binarizer become one operator
+    (`nn.unit.unit`), recoupling and the product behind it another. `model` itself is returned where nothing fits, where
+    torch.fx cannot trace it, and where a forward is not always the same: it takes optional arguments, draws random
+    numbers in Python, works in place on a value that is read again, or does something else in evaluation than in
+    training or the second time than the first. Attributes that are no tensors are read once, here. Modules with hooks
+    are left as they are.
     """
     graph = _trace(model)
     if graph is None:
@@ -91,9 +106,17 @@ def fuse(model: nn.Module) -> nn.Module:
         return model
     made: dict[str, nn.Module] = {}
     for node in list(graph.nodes):
-        norm = _module(node, modules)
-        if type(norm) is nn.BatchNorm2d and not _hooked(norm) and len(node.args) == 1 and not node.kwargs:
+        module = _module(node, modules)
+        if type(module) is nn.BatchNorm2d and not _hooked(module) and _is_plain(node):
             _fuse_at(node, graph, modules, made)
+        elif type(module) is InfoRecoupling and not _hooked(module) and len(node.args) == 2:
+            _recouple_at(node, graph, modules, made)
+    for node in list(graph.nodes):  # what stands behind something else
+        if _is_nonlinearity(node, modules):
+            _fuse_at(node, graph, modules, made)
+    for node in list(graph.nodes):
+        if _binarizes(_module(node, modules)):
+            _binarize_at(node, graph, modules, made)
     if not made:
         return model
     read = {str(node.target): _attribute(model, str(node.target)) for node in graph.nodes if node.op == "get_attr"}
@@ -170,11 +193,15 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _is_sum(node: fx.Node | None) -> bool:
+    return _is_of_two(node, (operator.add, operator.iadd, torch.add))
+
+
+def _is_of_two(node: fx.Node | None, functions: tuple[Any, ...]) -> bool:
     """Of two values, without a factor."""
     return (
         node is not None
         and node.op == "call_function"
-        and node.target in (operator.add, operator.iadd, torch.add)
+        and node.target in functions
         and not node.kwargs
         and len(node.args) == 2
         and all(isinstance(a, fx.Node) for a in node.args)
@@ -182,52 +209,104 @@ def _is_sum(node: fx.Node | None) -> bool:
     )
 
 
-def _fuse_at(norm: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made: dict[str, nn.Module]) -> None:
-    """Replace what begins at the batch norm `norm`."""
-    last, arguments, replaced = norm, [norm.args[0]], [norm]
-    user = _only_user(last)
-    if user is not None and _is_sum(user):
-        arguments.append(user.args[1] if user.args[0] is last else user.args[0])
-        last, user = user, _only_user(user)
-        replaced.append(last)
-    nonlinearity = _module(user, modules) if user is not None else None
-    if user is not None and isinstance(nonlinearity, Maxout) and not _hooked(nonlinearity):
-        last = user
-        replaced.append(last)
-    else:
-        nonlinearity = None
+def _is_nonlinearity(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    module = _module(node, modules)
+    return type(module) in (Maxout, nn.PReLU) and not _hooked(module) and _is_plain(node)  # type: ignore[arg-type]
+
+
+def _is_plain(node: fx.Node) -> bool:
+    return len(node.args) == 1 and not node.kwargs
+
+
+def _fuse_at(first: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made: dict[str, nn.Module]) -> None:
+    """Replace the unit that begins at a batch norm or a nonlinearity."""
+    last, arguments, replaced = first, [first.args[0]], [first]
+    module = _module(first, modules)
+    norm = module if isinstance(module, nn.BatchNorm2d) else None
+    nonlinearity = None if norm is not None else module
+    if norm is not None:
+        user = _only_user(last)
+        if user is not None and _is_sum(user):
+            arguments.append(user.args[1] if user.args[0] is last else user.args[0])
+            last, user = user, _only_user(user)
+            replaced.append(last)
+        if user is not None and _is_nonlinearity(user, modules):
+            nonlinearity, last = _module(user, modules), user
+            replaced.append(last)
+    assert nonlinearity is None or isinstance(nonlinearity, (Maxout, nn.PReLU))
     reader = next((u for u in last.users if _binarizes(_module(u, modules))), None)
     layer = _module(reader, modules) if reader is not None else None
-    binarizer = layer.binary_a if isinstance(layer, BinaryConv2d) else None
-    batch_norm = _module(norm, modules)
-    assert isinstance(batch_norm, nn.BatchNorm2d)
-    assert nonlinearity is None or isinstance(nonlinearity, Maxout)
-    assert binarizer is None or isinstance(binarizer, AdaBinActivation)
-    name = _free_name(modules, made)
-    read_by = layer if isinstance(layer, BinaryConv2d) else None
-    bits_suffice = read_by is not None and reads_bits(read_by)
-    made[name] = _Fused(Unit(batch_norm, nonlinearity, binarizer, bits_suffice), read_by)
-    with graph.inserting_before(last):
-        both = graph.call_module(name, tuple(arguments))
-        y = graph.call_function(operator.getitem, (both, 0))
-        a, bits = (graph.call_function(operator.getitem, (both, i)) for i in (1, 2))
+    binary = layer if isinstance(layer, BinaryConv2d) else None
+    unit_of = Unit(norm, nonlinearity, *_binarizer(binary))
+    y, a, bits = _insert(unit_of, binary, arguments, last, graph, modules, made)
     last.replace_all_uses_with(y)
     if reader is not None:
-        assert isinstance(layer, BinaryConv2d)
-        convolution = _free_name(modules, made)
-        made[convolution] = _Convolution(layer)
-        with graph.inserting_before(reader):
-            result = graph.call_module(convolution, (a, bits))
-        reader.replace_all_uses_with(result)
-        graph.erase_node(reader)
+        _read(reader, a, bits, graph, modules, made)
     for node in reversed(replaced):
+        graph.erase_node(node)
+
+
+def _binarize_at(reader: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made: dict[str, nn.Module]) -> None:
+    """Take the binarizer out of the layer that `reader` calls."""
+    layer = _module(reader, modules)
+    assert isinstance(layer, BinaryConv2d)
+    _, a, bits = _insert(Unit(None, None, *_binarizer(layer)), layer, [reader.args[0]], reader, graph, modules, made)
+    _read(reader, a, bits, graph, modules, made)
+
+
+def _binarizer(layer: BinaryConv2d | None) -> tuple[Any, bool]:
+    return (None, False) if layer is None else (layer.binary_a, reads_bits(layer))
+
+
+def _insert(
+    parts: Unit, reader: BinaryConv2d | None, arguments: list[Any], at: fx.Node, graph: fx.Graph,
+    modules: dict[str, nn.Module], made: dict[str, nn.Module],
+) -> tuple[fx.Node, ...]:  # fmt: skip
+    """Call a unit before `at`: its three results."""
+    name = _free_name(modules, made)
+    made[name] = _Fused(parts, reader)
+    with graph.inserting_before(at):
+        results = graph.call_module(name, tuple(arguments))
+        return tuple(graph.call_function(operator.getitem, (results, i)) for i in range(3))
+
+
+def _read(
+    reader: fx.Node, a: fx.Node, bits: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module],
+    made: dict[str, nn.Module],
+) -> None:  # fmt: skip
+    """Let the layer of `reader` take what is binarized already."""
+    layer = _module(reader, modules)
+    assert isinstance(layer, BinaryConv2d)
+    name = _free_name(modules, made)
+    made[name] = _Convolution(layer)
+    with graph.inserting_before(reader):
+        result = graph.call_module(name, (a, bits))
+    reader.replace_all_uses_with(result)
+    graph.erase_node(reader)
+
+
+def _recouple_at(node: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], made: dict[str, nn.Module]) -> None:
+    """Recoupling, and a product with another map behind it, as one."""
+    recoupling = _module(node, modules)
+    assert isinstance(recoupling, InfoRecoupling)
+    last, arguments, user = node, [*node.args], _only_user(node)
+    if user is not None and _is_of_two(user, (operator.mul, operator.imul, torch.mul)):
+        arguments.append(user.args[1] if user.args[0] is node else user.args[0])
+        last = user
+    name = _free_name(modules, made)
+    made[name] = _Recoupled(recoupling)
+    with graph.inserting_before(last):
+        result = graph.call_module(name, tuple(arguments))
+    last.replace_all_uses_with(result)
+    graph.erase_node(last)
+    if last is not node:
         graph.erase_node(node)
 
 
 def _binarizes(layer: nn.Module | None) -> bool:
     return (
         isinstance(layer, BinaryConv2d)
-        and type(layer.binary_a) is AdaBinActivation
+        and type(layer.binary_a) in BINARIZERS
         and not _hooked(layer)
         and not _hooked(layer.binary_a)
     )

@@ -11,18 +11,27 @@ from torch.autograd.function import once_differentiable
 from netsuke.nn.adabin import AdaBinActivation
 from netsuke.nn.kernels import CHANNELS, FAST, address, kernels
 from netsuke.nn.maxout import Maxout
+from netsuke.nn.rsign import RSign, Sign
+
+BINARIZERS = (AdaBinActivation, RSign, Sign)
 
 
 class Unit(NamedTuple):
-    """norm -> + residual -> nonlinearity -> binarizer. The last two may be missing.
+    """norm -> + residual -> nonlinearity -> binarizer. Any may be missing.
 
     bits_suffice: who reads the binarized map takes its bits, so that the map itself need not be written.
     """
 
-    norm: nn.BatchNorm2d
-    nonlinearity: Maxout | None
-    binarizer: AdaBinActivation | None
+    norm: nn.BatchNorm2d | None
+    nonlinearity: Maxout | nn.PReLU | None
+    binarizer: AdaBinActivation | RSign | Sign | None
     bits_suffice: bool = False
+
+    def slopes(self) -> tuple[Tensor | None, Tensor | None]:
+        """A channel each, of what is positive and of what is negative; None for 1."""
+        if isinstance(self.nonlinearity, Maxout):
+            return self.nonlinearity.pos_scale, self.nonlinearity.neg_scale
+        return None, None if self.nonlinearity is None else self.nonlinearity.weight
 
 
 def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -36,27 +45,42 @@ def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tenso
     which keep x and the residual alone for the backward; others through the modules themselves. Both compute the same,
     up to rounding: where the modules round every step to bfloat16, the kernels round once.
     """
+    if parts[:2] == (None, None) and residual is None:  # y is x, which the kernels do not write again
+        made = _run(x, None, parts)
+        return x, *made[1:]
+    return _run(x, residual, parts)
+
+
+def _run(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None, Tensor | None]:
     if not _fast(x, residual, parts):
-        y = parts.norm(x)
+        y = x if parts.norm is None else parts.norm(x)
         y = y if residual is None else y + residual
         y = y if parts.nonlinearity is None else parts.nonlinearity(y)
         return y, None if parts.binarizer is None else parts.binarizer(y), None
-    norm, shape, binary = parts.norm, parts.nonlinearity, parts.binarizer
-    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+    norm, binary = parts.norm, parts.binarizer
+    if norm is not None and norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+    adaptive = binary if isinstance(binary, AdaBinActivation) else None
     y, a, bits = _Unit.apply(
-        x, residual, norm.weight, norm.bias,
-        shape and shape.pos_scale, shape and shape.neg_scale, binary and binary.alpha_a, binary and binary.beta_a,
-        norm, binary is not None and binary.center == "published", parts.bits_suffice,
+        x, residual, norm and norm.weight, norm and norm.bias, *parts.slopes(), adaptive and adaptive.alpha_a,
+        adaptive and adaptive.beta_a, _bias(binary, x), norm, binary, parts.bits_suffice,
     )  # fmt: skip
     return (y, a, bits if bits.numel() else None) if binary is not None else (y, None, None)
 
 
+def _bias(binarizer: nn.Module | None, x: Tensor) -> Tensor | None:
+    """What is added a channel before the sign is taken, for the binarizers that have a clipped estimator."""
+    if isinstance(binarizer, RSign):
+        return binarizer.bias
+    return torch.zeros(x.shape[1]) if isinstance(binarizer, Sign) else None
+
+
 def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
-    norm, shape, binary = parts.norm, parts.nonlinearity, parts.binarizer
-    per_channel = [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-    per_channel += [shape.pos_scale, shape.neg_scale] if shape is not None else []
-    scalars = [binary.alpha_a, binary.beta_a] if binary is not None else []
+    norm, binary = parts.norm, parts.binarizer
+    per_channel = [*parts.slopes()]
+    per_channel += [norm.weight, norm.bias, norm.running_mean, norm.running_var] if norm is not None else []
+    per_channel += [binary.bias] if isinstance(binary, RSign) else []
+    scalars = [binary.alpha_a, binary.beta_a] if isinstance(binary, AdaBinActivation) else []
     return (
         kernels is not None
         and x.device.type == "cpu"
@@ -65,7 +89,7 @@ def _fast(x: Tensor, residual: Tensor | None, parts: Unit) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > x.shape[1]
         and (residual is None or _alike(residual, x))
-        and norm.momentum is not None
+        and (norm is None or norm.momentum is not None)
         and all(_floats(t, x.shape[1]) for t in per_channel if t is not None)
         and all(_floats(t, 1) for t in scalars)
         and not torch.compiler.is_compiling()
@@ -97,34 +121,31 @@ class _Unit(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None,
         positive: Tensor | None, negative: Tensor | None, alpha: Tensor | None, beta: Tensor | None,
-        norm: nn.BatchNorm2d, published: bool, bits_suffice: bool,
+        rsign: Tensor | None, norm: nn.BatchNorm2d | None, binarizer: nn.Module | None, bits_suffice: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
         n, channels, h, w = x.shape
-        moving = norm.training and norm.track_running_stats
-        running = (norm.running_mean, norm.running_var) if moving else (None, None)
-        if norm.training or norm.running_mean is None:
-            mean, rstd = x.new_empty(2, channels, dtype=torch.float32).unbind()
-        else:
-            assert norm.running_var is not None
-            mean, rstd = norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt()
+        batch, mean, rstd, running = _statistics(norm, channels)
         ctx.settings = {
-            "pixels": n * h * w, "channels": channels, "half": x.dtype == torch.bfloat16,
-            "batch": norm.training or norm.running_mean is None, "published": published, "epsilon": norm.eps,
-            "momentum": norm.momentum,
+            "pixels": n * h * w, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,
+            "epsilon": 0.0 if norm is None else norm.eps, "momentum": 0.0 if norm is None else norm.momentum,
+            "published": getattr(binarizer, "center", "") == "published", "bound": getattr(binarizer, "bound", 0.0),
         }  # fmt: skip
-        tensors = (x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta)
-        words = channels // CHANNELS if alpha is not None and channels % CHANNELS == 0 else 0
-        y, bits = torch.empty_like(x), torch.empty((n, h, w, words), dtype=torch.int16, device=x.device)
-        if alpha is None or (bits_suffice and words):
+        tensors = (x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta, rsign)
+        words = channels // CHANNELS if binarizer is not None and channels % CHANNELS == 0 else 0
+        bits = torch.empty((n, h, w, words), dtype=torch.int16, device=x.device)
+        same = norm is None and residual is None and negative is None
+        y = x.new_empty(1).expand(x.shape) if same else torch.empty_like(x)
+        if binarizer is None or (bits_suffice and words):
             a, written = x.new_empty(1).expand(x.shape), None
         else:
             a = written = torch.empty_like(x)
         kernels.unit_forward(
-            _arguments(ctx.settings, tensors, running), address(y), address(written), address(bits) if words else 0,
-            torch.get_num_threads(),
+            _arguments(ctx.settings, tensors, running), 0 if same else address(y), address(written),
+            address(bits) if words else 0, torch.get_num_threads(),
         )  # fmt: skip
+        ctx.normalises = norm is not None
         ctx.mark_non_differentiable(bits)
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
@@ -140,16 +161,31 @@ class _Unit(torch.autograd.Function):
             for t in (residual, *grads[:2])
         )
         parameters = rest[2:]
-        grad_v, grad_x = torch.empty_like(x), torch.empty_like(x)
+        grad_v = torch.empty_like(x)
+        grad_x = torch.empty_like(x) if ctx.normalises else None
         own = [None if p is None else torch.empty_like(p) for p in parameters]
         kernels.unit_backward(
             _arguments(ctx.settings, (x, residual, *rest)), address(grad_y), address(grad_a), address(grad_v),
             address(grad_x), *map(address, own), torch.get_num_threads(),
         )  # fmt: skip
+        grad_x = grad_v if grad_x is None else grad_x
         return grad_x, None if residual is None else grad_v, *own, None, None, None
 
 
-_NAMES = ("z", "r", "mean", "rstd", "weight", "bias", "positive", "negative", "alpha", "beta")
+def _statistics(norm: nn.BatchNorm2d | None, channels: int) -> tuple[bool, Tensor, Tensor, tuple[Any, Any]]:
+    """Whether they are the batch's, mean and 1 / deviation (which are then made), and the running ones that move."""
+    if norm is None:
+        return False, torch.zeros(channels), torch.ones(channels), (None, None)
+    moving = norm.training and norm.track_running_stats
+    running = (norm.running_mean, norm.running_var) if moving else (None, None)
+    if norm.training or norm.running_mean is None:
+        mean, rstd = torch.empty(2, channels).unbind()
+        return True, mean, rstd, running
+    assert norm.running_var is not None
+    return False, norm.running_mean.clone(), (norm.running_var + norm.eps).rsqrt(), running
+
+
+_NAMES = ("z", "r", "mean", "rstd", "weight", "bias", "positive", "negative", "alpha", "beta", "rsign")
 
 
 def _arguments(
