@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import netsuke
 from bnext_plain import Published, State, randomised
 from netsuke import Error
+from netsuke.cli.checkpoint import load
 from netsuke.lowering.capture import capture
 from netsuke.models import load_weights, published_weights
 from netsuke.models.bnext import BNext
@@ -195,6 +196,14 @@ def test_the_stem_follows_the_classes_or_what_is_asked() -> None:
     strides = [small("bnext18", **more).stem.conv.stride for more in ({}, {"num_classes": 1000}, {"stem": "imagenet"})]
     assert strides == [(1, 1), (2, 2), (2, 2)]
     assert small("bnext_tiny", num_classes=1000, stem="cifar").stem.conv.stride == (1, 1)
+
+
+def test_the_command_line_exports_random_weights_as_if_they_were_trained() -> None:
+    network = load("bnext18_cifar", None)
+    layers = [m for m in network.module.modules() if isinstance(m, BinaryConv2d)]
+    assert len(layers) == 16
+    assert all(bool((m.binary_w(m.weight).sign.abs() == 1).all()) for m in layers)
+    assert network.entry.input == (3, 32, 32)
 
 
 # ------------------------------------------------------------------------------------------- every design, in miniature
