@@ -805,7 +805,7 @@ def int8_weight_counted_in_bits(root: Any) -> None:
 
 @graph_attack("does not lie inside its tensor")
 def int8_weight_beyond_the_tensor(root: Any) -> None:
-    root["nodes"][8]["weight"][0] += 1
+    root["nodes"][12]["weight"][0] += 1
 
 
 @graph_attack("does not lie inside its tensor")
