@@ -78,7 +78,7 @@ def header_of_2_to_the_63_bytes(parts: Parts) -> bytes:
     return struct.pack("<Q", 1 << 63) + parts.file()[8:]
 
 
-@attack("do not fit together")
+@attack("do not fit together|not canonical")
 def header_length_one_byte_short(parts: Parts) -> bytes:
     file = parts.file()
     return redigest(struct.pack("<Q", struct.unpack_from("<Q", file)[0] - 1) + file[8:])
@@ -524,6 +524,32 @@ def multiplication_by_its_own_value(root: Any) -> None:
     root["nodes"][11]["epilogue"].append({"op": "multiply", "value": 15})
 
 
+@graph_attack("4 or 8|neither 4 nor 8")
+def weights_of_six_bits(root: Any) -> None:
+    root["nodes"][12]["bits"] = 6
+
+
+@graph_attack("4 or 8|neither 4 nor 8")
+def codes_of_five_bits(root: Any) -> None:
+    root["nodes"][11]["epilogue"][-1]["bits"] = 5
+
+
+@graph_attack("out of bounds|is 0 to 15")
+def zero_beyond_four_bits(root: Any) -> None:
+    root["nodes"][11]["epilogue"][-1]["zero"] = 16
+
+
+@graph_attack("does not lie inside its tensor")
+def four_bit_weight_of_as_many_bytes_as_eight_bit_ones(root: Any) -> None:
+    root["nodes"][12]["bits"] = 8
+
+
+@attack("-7 to 7|is -8")
+def four_bit_weight_of_minus_8(parts: Parts) -> bytes:
+    place = json.loads(parts.text)["nodes"][12]["weight"][0]
+    return replace(parts, bits=parts.bits[:place] + b"\x18" + parts.bits[place + 1 :]).file()
+
+
 @graph_attack("as float32")
 def multiplication_by_bits(root: Any) -> None:
     root["nodes"][11]["epilogue"][0]["value"] = 4
@@ -536,7 +562,7 @@ def sigmoid_with_a_slope(root: Any) -> None:
 
 @graph_attack("one height and width|differ in size")
 def concat_of_a_mean_and_a_map(root: Any) -> None:
-    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 16}]))
+    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 18}]))
 
 
 @graph_attack("input itself")
@@ -551,7 +577,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 16
+    root["outputs"][0]["value"] = 18
 
 
 @graph_attack("2 or 4")
@@ -694,6 +720,15 @@ def int8_weight_of_minus_128(parts: Parts) -> bytes:
     return replace(parts, bits=parts.bits[:place] + b"\x80" + parts.bits[place + 1 :]).file()
 
 
+@attack("past the end of its weight|past the last weight")
+def half_a_byte_past_the_end_of_a_weight(parts: Parts) -> bytes:
+    root = json.loads(parts.text)
+    first = _identity(epilogue=[{"bits": 4, "multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 0}])
+    node = _int8_node(root, channels=1, groups=1, kernel=[1, 1], bits=4, weight=[0, 2])  # 3 weights
+    root["nodes"], root["outputs"] = [first, node], [{"rank": 4, "value": 2}]
+    return with_text(replace(parts, bits=b"\x11\x11"), dump(root))
+
+
 @graph_attack("as uint8")
 def int8_node_that_reads_floats(root: Any) -> None:
     root["nodes"][8]["inputs"] = [3]
@@ -706,17 +741,17 @@ def int8_node_that_reads_bits(root: Any) -> None:
 
 @graph_attack("as float32")
 def float_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 16}]))
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 18}]))
 
 
 @graph_attack("as bits")
 def binary_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 16}]})
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 18}]})
 
 
 @graph_attack("as float32")
 def addition_of_uint8(root: Any) -> None:
-    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 16}])
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 18}])
     root["nodes"].append(copy)
 
 
@@ -727,7 +762,7 @@ def output_of_uint8(root: Any) -> None:
 
 @graph_attack("made before it")
 def int8_node_that_reads_its_own_value(root: Any) -> None:
-    root["nodes"][8]["epilogue"] = [{"multiplier": [0, 1], "op": "quantize", "out": 11, "zero": 0}]
+    root["nodes"][8]["epilogue"] = [{"bits": 8, "multiplier": [0, 1], "op": "quantize", "out": 11, "zero": 0}]
     root["nodes"][8]["inputs"] = [11]
     root["outputs"] = root["outputs"][:2]
 
@@ -770,7 +805,7 @@ def int8_weight_counted_in_bits(root: Any) -> None:
 
 @graph_attack("does not lie inside its tensor")
 def int8_weight_beyond_the_tensor(root: Any) -> None:
-    root["nodes"][8]["weight"][0] += 1
+    root["nodes"][12]["weight"][0] += 1
 
 
 @graph_attack("does not lie inside its tensor")
@@ -839,7 +874,7 @@ def _int8_window(parts: Parts, depth: int, kernel: list[int]) -> bytes:
     taps = kernel[0] * kernel[1] * depth
     root["input"] = {"shape": [depth, *kernel]}
     root["nodes"] = [
-        _identity(epilogue=[{"multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 255}]),
+        _identity(epilogue=[{"bits": 8, "multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 255}]),
         _int8_node(root, channels=1, groups=1, kernel=kernel, weight=[0, taps], zero=0),
     ]
     root["outputs"] = [{"rank": 4, "value": 2}]
@@ -964,7 +999,7 @@ def packed_int8_weights_much_larger_than_the_file(parts: Parts) -> bytes:
     root = json.loads(parts.text)
     root["input"] = {"shape": [4096, 4, 4]}
     node = _int8_node(root, channels=4096, groups=4096, kernel=[4, 4], weight=[0, 1 << 16])
-    first = _identity(epilogue=[{"multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 0}])
+    first = _identity(epilogue=[{"bits": 8, "multiplier": [0, 1], "op": "quantize", "out": 1, "zero": 0}])
     root["nodes"] = [first, *({**node, "epilogue": [{"op": "store", "out": 2 + n}]} for n in range(60))]
     root["outputs"] = [{"rank": 4, "value": 2}]
     return with_text(replace(parts, floats=_ones(1 << 13), bits=bytes(1 << 16)), dump(root))
@@ -1000,9 +1035,9 @@ def epilogue_of_64_steps(root: Any) -> None:
 def multiplications_of_every_kind(root: Any) -> None:
     """By a map, by one factor a channel, by both at once where the map is one pixel; by the node's own input."""
     product = [{"op": "multiply", "value": value} for value in (3, 13, 1, 13)]
-    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 16}]))
-    product = [{"op": "multiply", "value": value} for value in (12, 16, 12)]
-    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 17}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 18}]))
+    product = [{"op": "multiply", "value": value} for value in (12, 18, 12)]
+    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 19}]))
 
 
 @edge
@@ -1021,7 +1056,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 16}],
+            "epilogue": [{"op": "store", "out": 18}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -1036,7 +1071,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 16}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 18}]
 
 
 @edge
@@ -1089,7 +1124,7 @@ def zero_points_of_255(root: Any) -> None:
 def int8_window_of_padding_only(root: Any) -> None:
     """Every tap holds the zero point: sums of 0."""
     root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 16}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 18}]
 
 
 @edge

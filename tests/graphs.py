@@ -78,10 +78,11 @@ def signs(rng: np.random.Generator, *shape: int) -> np.ndarray:
 ZEROS = (0, 255, 128, 1, 77)  # zero points: both ends, and some between
 
 
-def int8_weights(rng: np.random.Generator, style: str, *shape: int) -> np.ndarray:
-    """int8, -127 to 127. wild: mostly the two ends, so that sums grow as large as they can."""
-    numbers = rng.integers(-127, 128, shape)
-    ends = rng.choice([-127, 127, 127, 127], shape)
+def int8_weights(rng: np.random.Generator, style: str, *shape: int, bits: int = 8) -> np.ndarray:
+    """int8, -127 to 127 or of 4 bits -7 to 7. wild: mostly the two ends, so that sums grow as large as they can."""
+    largest = (1 << (bits - 1)) - 1
+    numbers = rng.integers(-largest, largest + 1, shape)
+    ends = rng.choice([-largest, largest, largest, largest], shape)
     return (
         np.where(rng.random(shape) < 0.9, ends, numbers).astype(np.int8) if style == "wild" else numbers.astype(np.int8)
     )
@@ -136,12 +137,12 @@ def int8_conv2d(
     rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any
 ) -> Int8Conv2d:
     """An 8-bit convolution of value 1 that stores value 2. `fields` as in `conv2d`."""
-    style, groups = fields.pop("style", "normal"), fields.get("groups", 1)
+    style, groups, bits = fields.pop("style", "normal"), fields.get("groups", 1), fields.get("bits", 8)
     node = {
         "name": "int8",
         "inputs": [1],
         "epilogue": [Store(2)],
-        "weight": int8_weights(rng, style, outputs, *kernel, depth // groups),
+        "weight": int8_weights(rng, style, outputs, *kernel, depth // groups, bits=bits),
         "weight_scale": floats(rng, style, outputs),
         "bias": floats(rng, style, outputs),
         "activation_scale": float(floats(rng, style, 1)[0]),
@@ -272,9 +273,10 @@ def every_operator(seed: int = 0) -> Graph:
     nodes += [
         Identity("mean", [3], [Mean(12)]),
         conv2d(rng, 6, 6, (1, 1), name="gate", inputs=[12], epilogue=[Sigmoid(), Store(13)]),
-        Identity("gated", [3], [Multiply(13), Multiply(1), Store(14), Mean(15)]),
+        Identity("gated", [3], [Multiply(13), Multiply(1), Store(14), Mean(15), Quantize(3.0, 5, 16, bits=4)]),
+        int8_conv2d(rng, 6, 3, (1, 3), name="int4", inputs=[16], zero=5, bits=4, epilogue=[Store(17)]),
     ]
-    outputs = [Output(9, 2), Output(3, 4), Output(11, 4), Output(14, 4), Output(15, 2)]
+    outputs = [Output(9, 2), Output(3, 4), Output(11, 4), Output(14, 4), Output(15, 2), Output(17, 4)]
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
@@ -341,9 +343,17 @@ def int8_convolutions(draw: st.DrawFn, channels: int = 70, size: int = 9, whole_
     """A graph whose node 1 is one 8-bit convolution. whole_map: its kernel is the map, as a linear layer's."""
     shape, fields = draw(_single(channels, size, whole_map))
     rng, style = draw(seeds()), fields["style"]
+    fields["bits"] = draw(st.sampled_from([4, 8]))
     node = int8_conv2d(rng, shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
     node.zero = draw(st.sampled_from(ZEROS))
-    return uint8_graph(shape, node, Quantize(multiplier(rng, style), draw(st.sampled_from(ZEROS)), 1))
+    return uint8_graph(shape, node, draw(quantize_steps(rng, style, 1)))
+
+
+@st.composite
+def quantize_steps(draw: st.DrawFn, rng: np.random.Generator, style: str, out: int) -> Quantize:
+    bits = draw(st.sampled_from([4, 8]))
+    zero = draw(st.sampled_from(ZEROS)) if bits == 8 else draw(st.sampled_from([0, 15, 8, 1]))
+    return Quantize(multiplier(rng, style), zero, out, bits)
 
 
 @st.composite
@@ -434,6 +444,7 @@ class _Growth:
 
     def make_int8_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         common["zero"] = self.draw(st.sampled_from(ZEROS))
+        common["bits"] = self.draw(st.sampled_from([4, 8]))
         return self._convolution(int8_conv2d, common, shape)
 
     def _convolution(self, build: Any, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
@@ -509,7 +520,6 @@ class _Growth:
         if kind == "store":
             return Store(len(self.values) - 1)
         if kind == "quantize":
-            zero = self.draw(st.sampled_from(ZEROS))
-            return Quantize(multiplier(self.rng, self.style), zero, len(self.values) - 1)
+            return self.draw(quantize_steps(self.rng, self.style, len(self.values) - 1))
         threshold = self.floats(self.draw(st.sampled_from([1, channels])))
         return Binarize(threshold, self.draw(st.booleans()), len(self.values) - 1)

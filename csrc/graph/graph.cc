@@ -154,6 +154,12 @@ struct Reader {
     n.out_h = static_cast<int>(h), n.out_w = static_cast<int>(w);
   }
 
+  static int bits(Fields& f) {
+    const int64_t bits = f.integer("bits", 4, 8);
+    check(bits == 4 || bits == 8, f.where(), "'bits' is neither 4 nor 8");
+    return static_cast<int>(bits);
+  }
+
   void convolution(Fields& f, Node& n, const Value& in) {
     const bool binary = n.op == Op::binary_conv2d, int8 = n.op == Op::int8_conv2d;
     f.integers("dilation", n.dilation, 1, MAX_KERNEL);
@@ -172,15 +178,22 @@ struct Reader {
       n.weight = floats(f, "weight", weights);
       return;
     }
-    n.weight = f.range("weight", binary ? (weights + 7) / 8 : weights, static_cast<int64_t>(g.bits.size()));
+    if (int8) n.weight_bits = bits(f);
+    const int64_t bytes = binary ? (weights + 7) / 8 : (weights * n.weight_bits + 7) / 8;
+    n.weight = f.range("weight", bytes, static_cast<int64_t>(g.bits.size()));
     bits_left -= n.weight.count;
     check(bits_left >= 0, f.where(), "too much of the bits tensor is shared");
     n.activation = floats(f, "activation", binary ? 2 : 1);
     n.weight_scale = floats(f, "weight_scale", n.channels);
     if (int8) {
       n.zero = static_cast<int>(f.integer("zero", 0, 255));
-      const uint8_t* bytes = g.bits.data() + n.weight.offset;
-      check(!std::memchr(bytes, 0x80, static_cast<size_t>(weights)), f.where(), "a weight is -128");
+      const uint8_t* from = g.bits.data() + n.weight.offset;
+      if (n.weight_bits == 8) {
+        check(!std::memchr(from, 0x80, static_cast<size_t>(weights)), f.where(), "a weight is -128");
+        return;
+      }
+      for (int64_t k = 0; k < weights; ++k) check(half_byte(from, k) != -8, f.where(), "a weight is -8");
+      check(weights % 2 == 0 || from[bytes - 1] >> 4 == 0, f.where(), "there is half a byte past the last weight");
       return;
     }
     if (weights % 8)
@@ -254,7 +267,8 @@ struct Reader {
       }
       if (s.kind == StepKind::quantize) {
         s.a = floats(f, "multiplier", 1);
-        s.zero = static_cast<int>(f.integer("zero", 0, 255));
+        s.most = (1 << bits(f)) - 1;
+        s.zero = static_cast<int>(f.integer("zero", 0, s.most));
       }
       add_value(s.kind == StepKind::binarize ? Kind::bits : s.kind == StepKind::quantize ? Kind::uint8 : Kind::float32, c, n.out_h, n.out_w, where);
     } else {

@@ -21,7 +21,7 @@ struct Step {
   Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold; quantize multiplier
   int value = 0;      // add, multiply: the value read; binarize, quantize, store, mean: the value made
   bool flip = false;
-  int zero = 0;       // quantize
+  int zero = 0, most = 255;  // quantize: the code of 0, the largest one
 
   bool reads() const { return kind == StepKind::add || kind == StepKind::multiply; }
   bool writes() const { return writes_map() || kind == StepKind::mean; }
@@ -42,7 +42,7 @@ struct Node {
   int kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, padding[4] = {0, 0, 0, 0};
   int groups = 1;
   Range weight, bias, activation, weight_offset, weight_scale;
-  int zero = 0;                  // int8_conv2d
+  int zero = 0, weight_bits = 8;  // int8_conv2d
   bool inside_divisor = false;
   int before = 0;                // pad_channels
 
@@ -73,6 +73,9 @@ struct Graph {
   Buffer<float> floats;          // has slack: kernels read whole vectors of it
   Buffer<uint8_t> bits;          // binary and 8-bit weights; likewise
 };
+
+// Weight k of the 4-bit ones that begin at `bytes`.
+inline int half_byte(const uint8_t* bytes, int64_t k) { return ((bytes[k / 2] >> (k % 2 * 4) & 15) ^ 8) - 8; }
 
 // Reads and checks a whole file. Throws Error on anything that docs/format.md does not allow.
 Graph read_graph(const uint8_t* data, size_t size);

@@ -275,7 +275,7 @@ void Model::plan_input() {
   const Graph& g = graph_;
   const Node& n = g.nodes[0];
   input_ = {g.channels, g.height, g.width, g.reverse, g.floats.data() + g.scale.offset, g.floats.data() + g.shift.offset,
-            places_[0].map, false, 0, 0};
+            places_[0].map, false, 0, 0, 0};
   int readers = 0;
   for (const Node& node : g.nodes) {
     for (int id : node.inputs) readers += id == 0;
@@ -285,6 +285,7 @@ void Model::plan_input() {
   const Step& s = n.epilogue[0];
   input_.map = places_[static_cast<size_t>(s.value)].map;
   input_.codes = true, input_.multiplier = g.floats[static_cast<size_t>(s.a.offset)], input_.zero = static_cast<float>(s.zero);
+  input_.most = static_cast<float>(s.most);
   first_task_ = 1;
 }
 

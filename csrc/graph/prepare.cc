@@ -118,7 +118,7 @@ Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<P
         stage.bits = map;
         break;
       case StepKind::quantize:
-        stage.multiplier = a[0], stage.zero = static_cast<float>(s.zero);
+        stage.multiplier = a[0], stage.zero = static_cast<float>(s.zero), stage.most = static_cast<float>(s.most);
         stage.codes = map;
         break;
     }
@@ -329,13 +329,15 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
   t.scale = Buffer<float>(static_cast<size_t>(n.channels));
   const double activation = g.floats[static_cast<size_t>(n.activation.offset)];
   pack(t, c, [&](int o, uint32_t* to, int64_t width) {
-    const uint8_t* bytes = g.bits.data() + n.weight.offset + int64_t{o} * taps * of_group;
+    const uint8_t* bytes = g.bits.data() + n.weight.offset;
+    int64_t k = int64_t{o} * taps * of_group;
     const int segment_bytes = c.segment_taps * of_group;
     int64_t sum = 0;
     for (int s = 0; s < c.segments; ++s)
-      for (int i = 0; i < segment_bytes; ++i, ++bytes) {
-        to[(int64_t{s} * c.words + i / 4) * width] |= uint32_t{*bytes} << (i % 4 * 8);
-        sum += static_cast<int8_t>(*bytes);
+      for (int i = 0; i < segment_bytes; ++i, ++k) {
+        const int weight = n.weight_bits == 4 ? half_byte(bytes, k) : static_cast<int8_t>(bytes[k]);
+        to[(int64_t{s} * c.words + i / 4) * width] |= uint32_t{static_cast<uint8_t>(weight)} << (i % 4 * 8);
+        sum += weight;
       }
     t.base[static_cast<size_t>(o)] = static_cast<int32_t>((t.kernels->code_offset - n.zero) * sum);
     t.scale[static_cast<size_t>(o)] =
@@ -366,6 +368,9 @@ void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Plac
   }
   CopyArgs& a = t.copy;
   a.width = n.out_w;
+  // Each source's channels fill whole vectors of the result by themselves: no tile between the maps.
+  a.direct = n.op != Op::pad_channels;
+  for (const CopySource& s : t.sources) a.direct = a.direct && s.at % 16 == 0;
   a.sources = t.sources.data(), a.source_count = static_cast<int>(t.sources.size());
   cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
   a.units = t.units;

@@ -48,7 +48,7 @@ struct Stage {
   bool flip;             // binarize: y <= threshold instead of y >= threshold
   bool one_threshold;    // binarize: threshold[0] serves every channel
   const float *scale, *shift, *positive, *negative, *low, *high, *threshold, *gate;
-  float multiplier, zero;             // quantize
+  float multiplier, zero, most;       // quantize: most is the largest code
   Map multiply, add, store, bits, codes;  // float, float, float, bits, uint8
   // mean: the sum of each row of the result, rows of round_up(O, 16). A stretch of a row goes on where the one before it
   // ended, so stretches of one row run in order.
@@ -152,6 +152,7 @@ struct CopyArgs {
   int width;                // of the result, in pixels
   const CopySource* sources;
   int source_count;
+  bool direct;              // the epilogue reads the sources, not a tile that they are copied to
   Epilogue epilogue;
 };
 
@@ -170,7 +171,7 @@ struct TransformArgs {
   const float *scale, *shift;
   Map map;
   bool codes;
-  float multiplier, zero;
+  float multiplier, zero, most;
 };
 
 // A stretch of one row of the result: `count` pixels from the `first` of the chunk, which is (y, x). A stretch ends where

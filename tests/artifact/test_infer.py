@@ -34,6 +34,8 @@ def test_values_of_every_operator() -> None:
         Value("float32", (6, 1, 1)),
         Value("float32", (6, 5, 9)),
         Value("float32", (6, 1, 1)),
+        Value("uint8", (6, 5, 9)),
+        Value("float32", (3, 5, 7)),
     ]
 
 

@@ -26,10 +26,13 @@ from netsuke.artifact.graph import (
     InputTransform,
     Int8Conv2d,
     MaxPool,
+    Mean,
+    Multiply,
     Node,
     Output,
     PadChannels,
     Quantize,
+    Sigmoid,
     Step,
     Store,
     TwoSlope,
@@ -505,7 +508,7 @@ def test_uint8_without_a_transform() -> None:
 @pytest.mark.parametrize(
     ("index", "values", "message"),
     [
-        (12, {}, "there is no node 12"),
+        (13, {}, "there is no node 13"),
         (-1, {}, "there is no node -1"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32)}, "value 2 is missing"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32), 2: np.ones((1, 6, 5, 9), np.float32)}, "value 2 is float32"),
@@ -521,3 +524,62 @@ def test_wrong_values(index: int, values: Any, message: str) -> None:
     with pytest.raises(Error) as caught:
         Reference(graphs.every_operator()).run_node(index, values)
     assert message in str(caught.value)
+
+
+# ----------------------------------------------------------------------------------------------- gates
+def run_steps(steps: list[Step], x: np.ndarray) -> np.ndarray:
+    """What an identity node over value 0 stores as value 1."""
+    return run_one(Identity("steps", [0], [*steps, Store(1)]), x)
+
+
+def test_sigmoid_is_within_3_units_of_the_true_one() -> None:
+    rng = np.random.default_rng(0)
+    y = np.concatenate([np.linspace(-87, 87, 200_000), rng.standard_normal(100_000) * 5, rng.uniform(-1e-3, 1e-3, 1000)])
+    y = y.astype(np.float32)
+    true = 1 / (1 + np.exp(-y.astype(np.float64)))
+    found = run_steps([Sigmoid()], y.reshape(1, 1, 301, -1)).reshape(-1)
+    assert (np.abs(found - true) / np.spacing(true.astype(np.float32))).max() < 3
+    order = np.argsort(y)
+    assert (np.diff(found[order]) >= -2 * np.spacing(found[order][1:])).all()
+
+
+def test_sigmoid_at_its_ends() -> None:
+    y = np.float32([0, -0.0, 17.5, 87, 1e30, -87, -88, -1e30])
+    found = run_steps([Sigmoid()], y.reshape(1, 1, 1, -1)).reshape(-1)
+    np.testing.assert_array_equal(found[:5], np.float32([0.5, 0.5, 1, 1, 1]))
+    assert 1.6e-38 < found[5] < 1.7e-38
+    assert found[6] == found[7] == found[5]
+    slope = np.full(1, 3e38, np.float32)
+    infinite = [TwoSlope(slope, slope)] * 2  # 1e30 * 3e38 * 3e38
+    np.testing.assert_array_equal(
+        run_steps([*infinite, Sigmoid()], np.float32([1e30, -1e30]).reshape(1, 1, 1, 2)).reshape(-1), [1, found[5]]
+    )
+    nothing = [*infinite, TwoSlope(np.zeros(1, np.float32), np.zeros(1, np.float32))]  # infinity times 0
+    assert np.isnan(run_steps([*nothing, Sigmoid()], np.float32([[[[1e30]]]]))).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (6, 11)])
+def test_mean_sums_rows_first(shape: tuple[int, int]) -> None:
+    x = graphs.floats(np.random.default_rng(3), "normal", 2, 3, *shape)
+    rows = [[[np.float32(0)] * shape[0] for _ in range(3)] for _ in range(2)]
+    for n, c, h in np.ndindex(2, 3, shape[0]):
+        for number in x[n, c, h]:
+            rows[n][c][h] = rounded(Fraction(float(rows[n][c][h])) + Fraction(float(number)))
+    found = Reference(Graph("mean", (3, *shape), [Identity("mean", [0], [Mean(1)])], [Output(1, 2)]))(x)
+    for n, c in np.ndindex(2, 3):
+        total = np.float32(0)
+        for row in rows[n][c]:
+            total = rounded(Fraction(float(total)) + Fraction(float(row)))
+        assert found[n, c] == rounded(Fraction(float(total)) / (shape[0] * shape[1]))
+
+
+def test_multiplication_by_a_map_and_by_a_gate() -> None:
+    x = graphs.floats(np.random.default_rng(4), "normal", 2, 3, 4, 5)
+    nodes: list[Node] = [
+        Identity("mean", [0], [Mean(1)]),
+        Identity("gated", [0], [Multiply(1), Store(2), Multiply(0), Store(3)]),
+    ]
+    mean, gated, squared = Reference(Graph("gate", (3, 4, 5), nodes, [Output(v, 4) for v in (1, 2, 3)]))(x)
+    assert mean.shape == (2, 3, 1, 1)
+    np.testing.assert_array_equal(gated, x * mean)
+    np.testing.assert_array_equal(squared, x * mean * x)

@@ -94,8 +94,9 @@ def test_refused(tmp_path: Path, cifar10: str, fails: Fails) -> None:
     out = tmp_path / "x.netsuke"
     command = ("export", "--model", "resnet20", "--out", out)
     assert "needs --calibration SPEC" in fails(*command, *INT8)
-    assert "--calibration is for --float-layers int8" in fails(*command, "--calibration", cifar10)
-    assert "choose float32 or int8" in fails(*command, "--float-layers", "int4")
+    assert "--calibration is for --float-layers int8 or int4" in fails(*command, "--calibration", cifar10)
+    assert "choose float32 or int8 or int4" in fails(*command, "--float-layers", "int2")
+    assert "choose float32 or int8 or int4" in fails(*command, "--float-layers", "int8,head=int2")
     assert "give a whole number" in fails(*command, *INT8, "--calibration", cifar10, "--calibration-images", "0")
     assert not out.exists()
 

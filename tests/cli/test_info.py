@@ -42,10 +42,11 @@ def test_info_of_a_file_with_8_bit_layers(
     graph, path = graphs.every_operator(), tmp_path / "every.netsuke"
     artifact.save(graph, path)
     result = run_json("info", path)
-    layer = result["layers"][-1]
+    layer = next(layer for layer in result["layers"] if layer["name"] == "int8")
     assert (layer["op"], layer["bits"], layer["weights"]) == ("int8_conv2d", 8, 4 * 2 * 3 * 3)
     assert layer["macs"] == 5 * 5 * layer["weights"]
-    assert result["layers"][-2]["epilogue"] == ["quantize"]
+    assert [layer["epilogue"] for layer in result["layers"] if layer["name"] == "quantize"] == [["quantize"]]
+    assert result["layers"][-1]["epilogue"] == ["multiply", "multiply", "store", "mean"]
     assert (result["int8_weights"], result["binary_weights"]) == (72, 6 * 3 * 2 * 3)
     assert result["parts"]["bits"] == 72 + -(-108 // 8)
     assert main(["info", str(path)]) == 0

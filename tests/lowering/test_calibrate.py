@@ -200,13 +200,13 @@ def test_missing_images() -> None:
 
 
 def test_images_for_nothing() -> None:
-    with pytest.raises(Error, match="only: give that too"):
+    with pytest.raises(Error, match="or 'int4': give that too"):
         lower(nn.Conv2d(3, 2, 1), IMAGES, calibration=IMAGES)
 
 
-@pytest.mark.parametrize("kind", ["int4", "INT8", None, 8])
+@pytest.mark.parametrize("kind", ["int2", "INT8", None, 8])
 def test_unknown_kinds(kind: Any) -> None:
-    with pytest.raises(Error, match="use 'float32' or 'int8'"):
+    with pytest.raises(Error, match="'float32', 'int8' or 'int4'"):
         lower(nn.Conv2d(3, 2, 1), IMAGES, float_layers=kind, calibration=IMAGES)
 
 

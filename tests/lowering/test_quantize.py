@@ -33,6 +33,10 @@ RNG = np.random.default_rng(0)
 CODE = Coding(0.5, 3)
 
 
+def int8(name: str) -> int:
+    return 8
+
+
 def conv(source: int, *steps: Step, name: str = "conv", depth: int = 2, kernel: int = 1) -> Conv2d:
     weight, bias = RNG.normal(size=(2, kernel, kernel, depth)), RNG.normal(size=2)
     return Conv2d(name, [source], list(steps), weight=weight, bias=bias)
@@ -44,7 +48,8 @@ def graph(*nodes: Node, outputs: tuple[int, ...], shape: tuple[int, int, int] = 
 
 def quantized(before: Graph) -> Graph:
     """With one coding for all, and checked to be a graph that a file may hold."""
-    after, _ = passes.renumber(passes.round_arrays(quantize(before, dict.fromkeys(activations(before), CODE))))
+    codings = dict.fromkeys(activations(before, int8), CODE)
+    after, _ = passes.renumber(passes.round_arrays(quantize(before, codings, int8)))
     infer(after)
     return after
 
@@ -110,16 +115,33 @@ def test_binary_convolutions_and_their_bits_stay() -> None:
 
 def test_a_window_whose_sums_might_overflow_stays_float() -> None:
     wide = graph(conv(0, Store(1), depth=40000, kernel=1), outputs=(1,), shape=(40000, 3, 3))
-    assert activations(wide) == [0]
+    assert activations(wide, int8) == [(0, 8)]
     wider = graph(conv(0, Store(1), depth=10000, kernel=3), outputs=(1,), shape=(10000, 3, 3))
-    assert activations(wider) == []
+    assert activations(wider, int8) == []
     assert quantized(wider).nodes[0].weight.dtype == np.float32
+
+
+def test_layers_of_4_and_of_8_bits_and_float_ones_beside_each_other() -> None:
+    """Each width of codes is made once, of the one value that all read."""
+    names = {"a": 4, "b": 8, "c": None, "d": 4}
+    before = graph(*(conv(0, Store(1 + i), name=name) for i, name in enumerate(names)), outputs=(1, 2, 3, 4))
+    wanted = activations(before, names.get)
+    assert wanted == [(0, 4), (0, 8)]
+    codings = {(0, 4): Coding(0.5, 3, 4), (0, 8): CODE}
+    after, _ = passes.renumber(passes.round_arrays(quantize(before, codings, names.get)))
+    infer(after)
+    steps = [step for node in after.nodes for step in node.epilogue if isinstance(step, Quantize)]
+    assert [(step.bits, step.zero, step.multiplier) for step in steps] == [(4, 3, 2.0), (8, 3, 2.0)]
+    kinds = {node.name: node.bits if isinstance(node, Int8Conv2d) else None for node in after.nodes}
+    assert {name: kinds[name] for name in names} == names
+    largest = {node.name: np.abs(node.weight).max() for node in after.nodes if isinstance(node, Int8Conv2d)}
+    assert largest == {"a": 7, "b": 127, "d": 7}
 
 
 def test_the_network_computes_nearly_the_same() -> None:
     """Codes of 1/64 over -2 to 2: each product is off by half a code at most."""
     before = graph(conv(0, Store(1), kernel=3, depth=2), outputs=(1,))
-    after, _ = passes.renumber(passes.round_arrays(quantize(before, {0: Coding(1 / 64, 128)})))
+    after, _ = passes.renumber(passes.round_arrays(quantize(before, {(0, 8): Coding(1 / 64, 128)}, int8)))
     x = np.random.default_rng(1).uniform(-1.9, 1.9, (5, 2, 3, 3)).astype(np.float32)
     weight, bias = before.nodes[0].weight, before.nodes[0].bias
     expected = np.einsum("nchw,ohwc->no", x.astype(np.float64), weight) + bias
@@ -139,6 +161,17 @@ def test_weights_are_rounded_to_the_nearest_multiple_of_their_scale(seed: int) -
     for place in np.ndindex(weight.shape):
         exact = Fraction(float(weight[place])) / Fraction(float(scale[place[0]]))
         assert abs(exact - int(codes[place])) <= Fraction(1, 2) + Fraction(1, 10**4)  # 127.00001 is 127 too
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_weights_of_4_bits_lose_no_more_than_with_the_whole_range(seed: int) -> None:
+    weight = np.random.default_rng(seed).standard_t(3, (3, 1, 1, 40))
+    codes, scale = quantize_weight(weight, 4)
+    assert np.abs(codes).max() <= 7
+    whole = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 7
+    plain = ((np.rint(weight / whole) * whole - weight) ** 2).sum(axis=(1, 2, 3))
+    error = ((codes * scale.astype(np.float64).reshape(3, 1, 1, 1) - weight) ** 2).sum(axis=(1, 2, 3))
+    assert (error <= plain * (1 + 1e-6)).all()
 
 
 def test_weights_of_zeros_and_of_almost_zeros() -> None:

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 import netsuke
 from bnext_plain import Published, State, randomised
 from netsuke import Error
+from netsuke.cli.checkpoint import load
 from netsuke.lowering.capture import capture
 from netsuke.models import load_weights, published_weights
 from netsuke.models.bnext import BNext
 from netsuke.models.bnext_layout import resnet_names, tower_names
-from netsuke.models.bnext_units import Design
+from netsuke.models.bnext_units import Design, make_unit
 from netsuke.nn import BinaryConv2d, fuse, progressive
 
 COUNTS = {
@@ -197,6 +199,14 @@ def test_the_stem_follows_the_classes_or_what_is_asked() -> None:
     assert small("bnext_tiny", num_classes=1000, stem="cifar").stem.conv.stride == (1, 1)
 
 
+def test_the_command_line_exports_random_weights_as_if_they_were_trained() -> None:
+    network = load("bnext18_cifar", None)
+    layers = [m for m in network.module.modules() if isinstance(m, BinaryConv2d)]
+    assert len(layers) == 16
+    assert all(bool((m.binary_w(m.weight).sign.abs() == 1).all()) for m in layers)
+    assert network.entry.input == (3, 32, 32)
+
+
 # ------------------------------------------------------------------------------------------- every design, in miniature
 DESIGNS = [*(Design(*switch) for switch in SWITCHES), Design(module="xnor"), Design(module="real_to_binary")]
 
@@ -244,3 +254,37 @@ def test_a_fused_network_trains_alike(design: Design) -> None:
     for name, value in exact.items():
         error = float((fused[name] - value).abs().max())
         assert error <= 1e-2 * float(value.abs().max()) + 1e-3, name
+
+
+def normalised(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return x * scale[:, None, None] + (norm.bias - norm.running_mean * scale)[:, None, None]
+
+
+def older_unit(module: str) -> Any:
+    """A unit of 8 to 16 channels and stride 2 with random batch norm statistics, in float64 and eval mode."""
+    torch.manual_seed(0)
+    shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(8, 16, 1))
+    unit = make_unit(8, 16, 3, 2, Design(module=module), shortcut, attention=True).double().eval()
+    for name, tensor in unit.state_dict().items():
+        if "norm" in name and tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 1.5)
+    return unit
+
+
+def test_xnor_unit_by_its_formula() -> None:
+    unit, x = older_unit("xnor"), torch.randn(2, 8, 6, 6, dtype=torch.float64)
+    weight = unit.conv.weight
+    filters = torch.stack([w.sign() * w.abs().mean() for w in weight])
+    y = conv2d(normalised(x, unit.norm).sign(), filters, stride=2, padding=1) + unit.shortcut(x)
+    torch.testing.assert_close(unit(x), y, rtol=0, atol=1e-12)
+
+
+def test_real_to_binary_unit_by_its_formula() -> None:
+    unit, x = older_unit("real_to_binary"), torch.randn(2, 8, 6, 6, dtype=torch.float64)
+    z = normalised(x, unit.norm)
+    inside = (z.mean((2, 3)) @ unit.gate.reduce.weight.flatten(1).T).clamp(min=0)
+    gate = 1 / (1 + torch.exp(-inside @ unit.gate.expand.weight.flatten(1).T))
+    y = conv2d(z.sign(), unit.conv.weight.sign(), stride=2, padding=1) * gate[:, :, None, None]
+    y = torch.where(y >= 0, y, y * unit.prelu.weight[:, None, None]) + unit.shortcut(x)
+    torch.testing.assert_close(unit(x), y, rtol=0, atol=1e-12)

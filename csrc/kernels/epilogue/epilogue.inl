@@ -86,7 +86,7 @@ void run_stage(const Stage& s, const Source& source, const Tile& t, int channels
         }
         if (codes) {
           const F q = f_fma(y, f_set1(s.multiplier), f_set1(s.zero));
-          f_store_codes(code, f_min(f_max(q, f_set1(0)), f_set1(255)), left < L ? left : L), code += s.codes.pixel;
+          f_store_codes(code, f_min(f_max(q, f_set1(0)), f_set1(s.most)), left < L ? left : L), code += s.codes.pixel;
         }
         if (keep) f_store(t.y + i * t.stride + c, y);
       }

@@ -11,7 +11,7 @@ inline void quantize_block(const TransformArgs& x, const float* from, uint8_t* t
   const F multiplier = f_set1(x.multiplier), zero = f_set1(x.zero);
   for (int i = 0; i < kBlock; i += L) {
     const F q = f_fma(f_load(from + i), multiplier, zero);
-    f_store_codes(to + i, f_min(f_max(q, f_set1(0)), f_set1(255)), L);
+    f_store_codes(to + i, f_min(f_max(q, f_set1(0)), f_set1(x.most)), L);
   }
 }
 

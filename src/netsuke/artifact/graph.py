@@ -71,11 +71,12 @@ class Binarize:
 
 @dataclass
 class Quantize:
-    """q = round(clip(fma(y, multiplier, zero), 0, 255)), a uint8 value that stands for (q - zero) / multiplier."""
+    """q = round(clip(fma(y, multiplier, zero), 0, 2^bits - 1)), a uint8 value that stands for (q - zero) / multiplier."""
 
     multiplier: float
     zero: int
     out: int
+    bits: int = 8  # or 4
 
 
 @dataclass
@@ -144,8 +145,8 @@ class BinaryConv2d(Node):
 class Int8Conv2d(Node):
     """Convolution of 8-bit numbers. Its input is a uint8 value q, which stands for activation_scale * (q - zero).
 
-    weight: int8 (O, kh, kw, C / groups), -127 to 127, standing for weight_scale * weight.
-    weight_scale, bias: float32 (O,).
+    weight: int8 (O, kh, kw, C / groups), standing for weight_scale * weight; -127 to 127, or of 4 bits, as they are stored
+    then, -7 to 7. weight_scale, bias: float32 (O,).
     """
 
     weight: np.ndarray = field(kw_only=True)
@@ -153,6 +154,7 @@ class Int8Conv2d(Node):
     bias: np.ndarray = field(kw_only=True)
     activation_scale: float = field(kw_only=True)
     zero: int = field(kw_only=True)
+    bits: int = 8  # of a weight; or 4
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)

@@ -255,7 +255,7 @@ class Inference:
                 self._make("bits", step.out, shape)
             elif isinstance(step, Quantize):
                 _float("multiplier", step.multiplier)
-                _integer("`zero`", step.zero, 0, 255)
+                _integer("`zero`", step.zero, 0, (1 << check_bits(step.bits)) - 1)
                 self._make("uint8", step.out, shape)
             elif isinstance(step, Store):
                 self._make("float32", step.out, shape)
@@ -308,11 +308,19 @@ def _check_binary(node: BinaryConv2d, channels: int) -> None:
 
 
 def _check_int8(node: Int8Conv2d, channels: int) -> None:
-    if node.weight.dtype != np.int8 or (node.weight == -128).any():
-        raise Error("an 8-bit weight is int8, each -127 to 127")
+    largest = (1 << (check_bits(node.bits) - 1)) - 1
+    if node.weight.dtype != np.int8 or (node.weight > largest).any() or (node.weight < -largest).any():
+        raise Error(f"a weight of {node.bits} bits is int8, each -{largest} to {largest}")
     _floats("weight_scale", node.weight_scale, channels)
     _float("activation_scale", node.activation_scale)
     _integer("`zero`", node.zero, 0, 255)
+
+
+def check_bits(bits: Any) -> int:
+    """`bits`, of a weight or a code, which is 4 or 8. Raises `Error` otherwise."""
+    if not _is_integer(bits) or bits not in (4, 8):
+        raise Error(f"`bits` is 4 or 8, not {shorten(bits)}")
+    return int(bits)
 
 
 def _pool(node: MaxPool | AveragePool, shape: Shape) -> tuple[Shape, int]:

@@ -277,7 +277,8 @@ def _run_epilogue(steps: list[Step], y: np.ndarray, values: Mapping[int, np.ndar
         elif isinstance(step, Quantize):
             t = fma(y, np.array(step.multiplier, np.float32), np.array(step.zero, np.float32))
             t = np.where(t > 0, t, np.float32(0))
-            t = np.where(t < 255, t, np.float32(255))
+            highest = np.float32((1 << step.bits) - 1)
+            t = np.where(t < highest, t, highest)
             made[step.out] = np.rint(t).astype(np.uint8)
         elif isinstance(step, Store):
             made[step.out] = y.copy()

@@ -39,7 +39,7 @@ from .graph import (
     Store,
     TwoSlope,
 )
-from .infer import Inference, infer, name_node
+from .infer import Inference, check_bits, infer, name_node
 
 
 # ----------------------------------------------------------------------------------------------- writing
@@ -124,7 +124,8 @@ def _convolution_to_json(node: Convolution, floats: Pool, bits: Pool) -> dict[st
             **own,
             "op": "int8_conv2d",
             "activation": floats.add(np.array([node.activation_scale], np.float32)),
-            "weight": bits.add(node.weight),
+            "bits": int(node.bits),
+            "weight": bits.add(_two_a_byte(node.weight) if node.bits == 4 else node.weight),
             "weight_scale": floats.add(node.weight_scale),
             "zero": int(node.zero),
         }
@@ -136,6 +137,13 @@ def _convolution_to_json(node: Convolution, floats: Pool, bits: Pool) -> dict[st
         "weight_offset": _zeros_or(node.beta_w, floats),
         "weight_scale": floats.add(node.alpha_w),
     }
+
+
+def _two_a_byte(weight: np.ndarray) -> np.ndarray:
+    """4-bit numbers in two's complement, the first in the lower half of the first byte."""
+    halves = weight.reshape(-1).view(np.uint8) & 15
+    halves = np.append(halves, np.zeros(len(halves) % 2, np.uint8))
+    return halves[0::2] | halves[1::2] << 4
 
 
 def _zeros_or(array: np.ndarray, floats: Pool) -> list[int]:
@@ -166,7 +174,8 @@ def _step_to_json(step: Step, floats: Pool) -> dict[str, Any]:
         return {"op": "store", "out": int(step.out)}
     if isinstance(step, Quantize):
         multiplier = floats.add(np.array([step.multiplier], np.float32))
-        return {"op": "quantize", "multiplier": multiplier, "out": int(step.out), "zero": int(step.zero)}
+        codes = {"bits": int(step.bits), "multiplier": multiplier, "zero": int(step.zero)}
+        return {"op": "quantize", "out": int(step.out), **codes}
     threshold = floats.add(step.threshold)
     return {"op": "binarize", "flip": int(step.flip), "out": int(step.out), "threshold": threshold}
 
@@ -270,7 +279,8 @@ class _Reader:
         if entry["op"] == "int8_conv2d":
             return {
                 **own,
-                "weight": self.bytes(entry["weight"], prod(shape)).view(np.int8).reshape(shape),
+                "weight": self.integers(entry["weight"], entry["bits"], shape),
+                "bits": entry["bits"],
                 "weight_scale": self.floats(entry["weight_scale"], channels),
                 "activation_scale": float(self.floats(entry["activation"], 1)[0]),
                 "zero": entry["zero"],
@@ -307,7 +317,7 @@ class _Reader:
         if op == "store":
             return Store(entry["out"])
         if op == "quantize":
-            return Quantize(float(self.floats(entry["multiplier"], 1)[0]), entry["zero"], entry["out"])
+            return Quantize(float(self.floats(entry["multiplier"], 1)[0]), entry["zero"], entry["out"], entry["bits"])
         if entry["flip"] not in (0, 1):
             raise Error(f"`flip` is 0 or 1, not {shorten(entry['flip'])}")
         return Binarize(self.floats(entry["threshold"], 1, channels), entry["flip"] == 1, entry["out"])
@@ -335,6 +345,17 @@ class _Reader:
             raise Error(f"ranges of the bits tensor are shared for more than {MAX_SHARED} bytes")
         return self._bits[offset : offset + length]
 
+    def integers(self, entry: Any, bits: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """The range `B[ceil(n * bits / 8)]` as n numbers, int8 of `shape`."""
+        count = prod(shape)
+        if check_bits(bits) == 8:
+            return self.bytes(entry, count).view(np.int8).reshape(shape)
+        pairs = self.bytes(entry, (count + 1) // 2)
+        halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)
+        if halves[count:].any():
+            raise Error("there is half a byte past the end of its weight that is not 0")
+        return ((halves[:count] ^ 8).astype(np.int8) - np.int8(8)).reshape(shape)
+
     def signs(self, entry: Any, shape: tuple[int, ...]) -> np.ndarray:
         """The range `B[ceil(n / 8)]` as n signs, int8 of `shape`."""
         count = prod(shape)
@@ -350,7 +371,7 @@ _CONVOLUTION_KEYS = ("bias", "channels", "dilation", "groups", "kernel", "paddin
 _NODE_KEYS: dict[str, tuple[str, ...]] = {
     "conv2d": _CONVOLUTION_KEYS,
     "binary_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_offset", "weight_scale"),
-    "int8_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_scale", "zero"),
+    "int8_conv2d": (*_CONVOLUTION_KEYS, "activation", "bits", "weight_scale", "zero"),
     "max_pool": tuple(_WINDOW_KEYS),
     "average_pool": ("divisor", *_WINDOW_KEYS),
     "pad_channels": ("after", "before"),
@@ -376,7 +397,7 @@ _STEP_KEYS: dict[str, tuple[str, ...]] = {
     "two_slope": ("negative", "positive"),
     "clamp": ("high", "low"),
     "binarize": ("flip", "out", "threshold"),
-    "quantize": ("multiplier", "out", "zero"),
+    "quantize": ("bits", "multiplier", "out", "zero"),
     "store": ("out",),
 }
 

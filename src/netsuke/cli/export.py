@@ -14,7 +14,18 @@ from netsuke.cli.options import choice, count
 from netsuke.cli.output import JsonOption, emit, remark, show, table
 from netsuke.cli.place import check_place
 
-FLOAT_LAYERS = ("float32", "int8")
+FLOAT_LAYERS = ("float32", "int8", "int4")
+
+
+def read_float_layers(text: str) -> str | dict[str, str]:
+    """One of FLOAT_LAYERS, or "int8,*.gate.*=int4": patterns of layer names, the last that fits counts."""
+    if "=" not in text and "," not in text:
+        return choice("--float-layers", *FLOAT_LAYERS)(text)
+    rules = {}
+    for part in text.split(","):
+        pattern, _, kind = part.rpartition("=")
+        rules[pattern or "*"] = choice(f"--float-layers {text}:", *FLOAT_LAYERS)(kind)
+    return rules
 
 
 def export(
@@ -22,11 +33,12 @@ def export(
     out: Annotated[Path, typer.Option(help="The .netsuke file to write.")],
     weights: Annotated[Path | None, typer.Option(help="Its checkpoint; without one the weights are random.")] = None,
     float_layers: Annotated[
-        str,
+        Any,
         typer.Option(
-            parser=choice("--float-layers", *FLOAT_LAYERS),
+            parser=read_float_layers,
             metavar="|".join(FLOAT_LAYERS),
-            help="What the layers without bits compute in. int8 needs --calibration.",
+            help="What the layers without bits compute in; or layer by layer, by patterns of their names: "
+            "'int8,*.gate.*=int4'. int8 and int4 need --calibration.",
         ),
     ] = FLOAT_LAYERS[0],
     calibration: Annotated[
@@ -44,13 +56,14 @@ def export(
 ) -> None:
     """Write a model as a .netsuke file, its preprocessing included."""
     check_place(out)
-    if float_layers == "int8" and calibration is None:
+    kinds = set(float_layers.values()) if isinstance(float_layers, dict) else {float_layers}
+    if kinds != {"float32"} and calibration is None:
         raise Error(
-            "--float-layers int8 needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
-            "the ranges of the 8-bit numbers are chosen on training images"
+            f"--float-layers {_text(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
+            "the ranges of the integers are chosen on training images"
         )
-    if float_layers == "float32" and calibration is not None:
-        raise Error("--calibration is for --float-layers int8: give that too, or leave --calibration out")
+    if kinds == {"float32"} and calibration is not None:
+        raise Error("--calibration is for --float-layers int8 or int4: give that too, or leave --calibration out")
     network = load(model, weights)
     if weights is None:
         remark("no --weights: the weights are random (seed 0)")
@@ -59,13 +72,13 @@ def export(
         "out": str(out),
         "model": model,
         "weights": "random, seed 0" if weights is None else str(weights),
-        "float_layers": float_layers,
+        "float_layers": _text(float_layers),
         "calibration": None,
     }
     if chosen is None:
         _write(network, model, out)
     else:
-        result["calibration"] = _write_int8(network, model, out, chosen)
+        result["calibration"] = _write_quantized(network, model, out, float_layers, chosen)
     result["bytes"] = out.stat().st_size
     if json:
         emit(result)
@@ -82,14 +95,21 @@ def _write(network: Network, model: str, out: Path, **options: Any) -> None:
     write(network.module, example, out, preprocess=network.preprocess, model=model, **options)
 
 
-def _write_int8(network: Network, model: str, out: Path, chosen: Calibration) -> dict[str, Any]:
-    """Write the file in 8 bits; return what that costs, on the images that it was calibrated on."""
+def _text(float_layers: str | dict[str, str]) -> str:
+    """As it is written on the command line."""
+    if isinstance(float_layers, str):
+        return float_layers
+    return ",".join(kind if pattern == "*" else f"{pattern}={kind}" for pattern, kind in float_layers.items())
+
+
+def _write_quantized(network: Network, model: str, out: Path, float_layers: Any, chosen: Calibration) -> dict[str, Any]:
+    """Write the file with quantized layers; return what that costs, on the images that it was calibrated on."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
         before = Path(folder) / "float32.netsuke"
         _write(network, model, before)
-        _write(network, model, out, float_layers="int8", calibration=chosen.batches(network.preprocess))
+        _write(network, model, out, float_layers=float_layers, calibration=chosen.batches(network.preprocess))
         return compare(before.read_bytes(), out.read_bytes(), chosen)
 
 
@@ -99,9 +119,9 @@ def _show(result: dict[str, Any]) -> None:
     if cost is None:
         return
     rows = table("float layers in", "top-1 %", "bytes")
-    for kind in FLOAT_LAYERS:
+    for kind, name in (("float32", "float32"), ("int8", result["float_layers"])):
         top1 = cost[f"top1_{kind}"]
-        rows.add_row(kind, "" if top1 is None else f"{top1:.2f}", f"{cost[f'bytes_{kind}']:,}")
+        rows.add_row(name, "" if top1 is None else f"{top1:.2f}", f"{cost[f'bytes_{kind}']:,}")
     show(rows)
     if cost["equal_top1"] is not None:
         show(

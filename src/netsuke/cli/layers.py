@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from netsuke import artifact
-from netsuke.artifact.graph import AveragePool, Binarize, Convolution, Graph, MaxPool, Node, Quantize, Store
+from netsuke.artifact.graph import AveragePool, Binarize, Convolution, Graph, Int8Conv2d, MaxPool, Node, Quantize, Store
 
 RUNS = 50
 TURNS = 10
-BITS = {"conv2d": 32, "binary_conv2d": 1, "int8_conv2d": 8}  # of a weight
+BITS = {"conv2d": 32, "binary_conv2d": 1}  # of a weight
 # The bare loop of engine.peak that limits an operator.
 LOOPS = {"conv2d": "float_gmacs", "binary_conv2d": "binary_gmacs", "int8_conv2d": "int8_gmacs"}
 OPS = {
@@ -65,7 +65,7 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
         if isinstance(node, Convolution):
             taps = math.prod(node.weight.shape[1:])
             entry["weights"] = node.weight.size
-            entry["bits"] = BITS[entry["op"]]
+            entry["bits"] = node.bits if isinstance(node, Int8Conv2d) else BITS[entry["op"]]
             entry["macs"] = math.prod(made[0]) * taps if made else 0
         entries.append(entry)
     return entries

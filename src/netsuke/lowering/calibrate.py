@@ -1,4 +1,4 @@
-"""How each activation is coded in 8 bits: the range that loses least on calibration images."""
+"""How each activation is coded in 8 or 4 bits: the range that loses least on calibration images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FRACTIONS = np.arange(8, 65) / 64  # of an end of the range; at the least, one c
 
 
 def calibrate(
-    captured: Captured, origin: Mapping[int, Origin], values: Iterable[int], images: Any
-) -> dict[int, Coding]:
-    """The coding of each of `values`, by id, from one run of the captured module over the calibration images.
+    captured: Captured, origin: Mapping[int, Origin], values: Iterable[tuple[int, int]], images: Any
+) -> dict[tuple[int, int], Coding]:
+    """The coding of each of `values`, an id and the bits, from one run of the captured module over calibration images.
 
     Of each activation a histogram is kept. Its range is the one, out of those inside the least and the largest number,
-    whose 256 codes have the least mean squared error over the histogram: ends that hold few numbers are clipped, for
+    whose 2^bits codes have the least mean squared error over the histogram: ends that hold few numbers are clipped, for
     finer steps where most are. (Nagel et al. 2021, "A White Paper on Neural Network Quantization", section 3.1, MSE;
     after Choukroun et al. 2019, "Low-bit Quantization of Neural Networks for Efficient Inference".) The two ends are
     searched in turns until neither moves.
@@ -35,15 +35,14 @@ def calibrate(
     begin with one, as a DataLoader gives. Raises netsuke.Error where they are not, or the module's numbers are not
     finite.
     """
-    names = {value: origin[value].name for value in values}
+    names = {(value, bits): origin[value].name for value, bits in values}
     histograms = {name: Histogram() for name in names.values()}
     observer = _Observer(captured.module, histograms)
     with torch.no_grad():
         for batch in _batches(images, captured.input_shape):
             for part in batch.split(CHUNK):
                 observer.run(part)
-    codings = {name: coding(*best_range(histogram)) for name, histogram in histograms.items()}
-    return {value: codings[name] for value, name in names.items()}
+    return {(v, bits): coding(*best_range(histograms[name], bits), bits) for (v, bits), name in names.items()}
 
 
 class Histogram:
@@ -77,13 +76,13 @@ class Histogram:
         return ((places + 0.5) / (BINS // 2) - 1) * self.limit, self.counts[places]
 
 
-def best_range(histogram: Histogram) -> tuple[float, float]:
+def best_range(histogram: Histogram, bits: int = 8) -> tuple[float, float]:
     """The range inside the histogram's with the least mean squared error, as (low, high)."""
     middles, counts = histogram.filled()
 
     def error(ends: tuple[float, float]) -> float:
-        code = coding(*ends)
-        rounded = np.clip(np.rint(middles / code.scale) + code.zero, 0, 255)
+        code = coding(*ends, bits)
+        rounded = np.clip(np.rint(middles / code.scale) + code.zero, 0, (1 << bits) - 1)
         return float(counts @ (middles - (rounded - code.zero) * code.scale) ** 2)
 
     low, high = best = (histogram.low, histogram.high)

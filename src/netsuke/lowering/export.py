@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from netsuke.lowering.build import Origin, build
 from netsuke.lowering.calibrate import calibrate
 from netsuke.lowering.capture import Captured, capture
 from netsuke.lowering.passes import optimise, renumber, round_arrays
+from netsuke.lowering.precision import Precision
 from netsuke.lowering.quantize import activations, quantize
 
 
@@ -45,17 +47,20 @@ def lower(
     example_input: Tensor,
     preprocess: Any = None,
     model: str = "model",
-    float_layers: str = "float32",
+    float_layers: str | Mapping[str, str] = "float32",
     calibration: Any = None,
 ) -> Lowered:
     """Capture a copy of `module` in eval mode and turn it into a graph. Arguments and errors as for `export`."""
-    _check_float_layers(float_layers, calibration)
+    precision = Precision(float_layers)
+    precision.check_calibration(calibration)
     captured = capture(module, example_input)
     built = build(captured, model)
     graph = optimise(built.graph)
-    if float_layers == "int8":
+    if precision.quantizes:
+        precision.check_layers(graph)
         round_arrays(graph)  # refuses a damaged model
-        graph = quantize(graph, calibrate(captured, built.origin, activations(graph), calibration))
+        codings = calibrate(captured, built.origin, activations(graph, precision.bits), calibration)
+        graph = quantize(graph, codings, precision.bits)
     graph, ids = renumber(round_arrays(graph))
     graph.transform = None if preprocess is None else _transform(preprocess, captured.input_shape[0])
     return Lowered(graph, captured, {new: built.origin[old] for old, new in ids.items() if old in built.origin})
@@ -67,7 +72,7 @@ def export(
     path: str | os.PathLike[str],
     preprocess: Any = None,
     model: str = "model",
-    float_layers: str = "float32",
+    float_layers: str | Mapping[str, str] = "float32",
     calibration: Any = None,
 ) -> Path:
     """Write `module` as a .netsuke file and return its path.
@@ -76,9 +81,11 @@ def export(
     example_input: float images (N, C, H, W) of the size to run at, any N. preprocess: a netsuke.Preprocess, which lets
     the file take 8-bit images; None makes a file for normalised float32 input only. model: the name in the file.
 
-    float_layers: "float32", or "int8" to quantize every float convolution and linear layer after training: weights
-    symmetric with one scale an output channel, activations with one scale and zero point a tensor, 8 bits each; sums
-    are exact and biases stay float. The range of an activation is chosen to lose least (mean squared error) when the
+    float_layers: "float32", or "int8" or "int4" to quantize every float convolution and linear layer after training:
+    weights symmetric with one scale an output channel, activations with one scale and zero point a tensor, 8 or 4 bits
+    each; sums are exact and biases stay float. A mapping chooses layer by layer: {pattern: one of these}, shell patterns
+    of layer names (as in named_modules()), the last that fits counts, and what none fits stays float:
+    {"*": "int8", "*.gate.*": "int4"}. The range of an activation is chosen to lose least (mean squared error) when the
     float model runs on `calibration`: float images (N, C, H, W), normalised as for the model, or an iterable of such
     batches, for example a DataLoader. A few hundred training images are enough.
 
@@ -95,18 +102,6 @@ def export(
     target = Path(path)
     artifact.save(lower(module, example_input, preprocess, model, float_layers, calibration).graph, target)
     return target
-
-
-def _check_float_layers(float_layers: str, calibration: Any) -> None:
-    if float_layers not in ("float32", "int8"):
-        raise Error(f"float_layers is {float_layers!r}: use 'float32' or 'int8'")
-    if float_layers == "int8" and calibration is None:
-        raise Error(
-            "float_layers='int8' needs calibration images to choose the ranges of activations: "
-            "give calibration=images, a few hundred normalised training images (N, C, H, W)"
-        )
-    if float_layers == "float32" and calibration is not None:
-        raise Error("calibration images are for float_layers='int8' only: give that too, or leave calibration out")
 
 
 def _transform(preprocess: PreprocessLike, channels: int) -> InputTransform:
