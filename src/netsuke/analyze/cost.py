@@ -132,7 +132,8 @@ def cost(
 
     BOPs are multiply-accumulates of binary layers, FLOPs those of the others: convolutions and products of matrices,
     the borders' zeros included, as the papers count. Batch norm, nonlinearities, pooling, additions, products of maps
-    and binarizers count nothing; a weight set with an offset (AdaBin's) has three FLOPs an output, as its authors count.
+    and binarizers count nothing; a weight set with an offset (AdaBin's) has three FLOPs an output, as its authors
+    count.
 
     Raises netsuke.Error where the forward fails on the example.
     """

@@ -1,4 +1,4 @@
-"""Which module of a network computes how many multiply-accumulates: one forward, on tensors without data if possible."""
+"""Which module of a network computes how many multiply-accumulates: one forward, without data if possible."""
 
 from __future__ import annotations
 
