@@ -80,14 +80,14 @@ def test_a_set_with_an_offset_has_three_terms_an_output() -> None:
 
 def test_maps_that_do_not_fit_the_cache_go_to_dram() -> None:
     layer = nn.Conv2d(1, 1, 1, bias=False)
-    assert 2 * 32 * 128 * 1024 == ON_CHIP_BITS
+    assert ON_CHIP_BITS == 2 * 32 * 128 * 1024
     fits, large = (cost(layer, torch.zeros(1, 1, height, 128)).energy for height in (1024, 1025))
     assert (fits.on_chip, fits.off_chip) == (pytest.approx(ON_CHIP_BITS * SRAM_1MB), pytest.approx(32 * DRAM))
     assert (large.on_chip, large.off_chip) == (0, pytest.approx((2 * 32 * 128 * 1025 + 32) * DRAM))
 
 
 class Custom(nn.Module):
-    """What users write: functional calls, a parameter used by hand, a layer used twice, products of maps, plain code."""
+    """What users write: functional calls, a bare parameter, a layer used twice, tied weights, products of maps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ def test_editions_by_hand() -> None:
 
 
 def test_adabin_resnet18_as_its_authors_count_it() -> None:
-    """Their row, as others print it: 4.35 MB, 1.68 G BOPs, 1.43e8 FLOPs, 1.70e8 OPs. They do not say what they count."""
+    """Their row, as others print it: 4.35 MB, 1.68 G BOPs, 1.43e8 FLOPs, 1.70e8 OPs; what they count is not said."""
     found = cost(on_meta("adabin_resnet18_imagenet"), torch.empty(1, 3, 224, 224))
     assert found.bops == pytest.approx(1.68e9, rel=0.005)
     assert found.flops == pytest.approx(1.43e8, rel=0.006)
