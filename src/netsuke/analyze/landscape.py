@@ -71,7 +71,7 @@ def loss_landscape(
     model: (N, C, H, W) -> logits (N, classes); left as it was. images, labels: float (N, C, H, W) and int64 (N,).
     points: on a side, odd, so that the trained network is one of them. statistics: "running" evaluates all points with
     the statistics that training left in batch norm, as Li et al. do: the surface is then the loss of the one function
-    that is deployed. "batch" has batch norm normalise by the statistics of each batch, which hides shifts and changes of scale.
+    that is deployed. "batch" has batch norm normalise by the statistics of each batch, which hides shifts and scales.
     batch: images at once (in "batch" statistics, what they are over).
 
     cache: a file for finished rows of points; a later call with the same model, images and settings goes on from it.
