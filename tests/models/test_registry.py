@@ -34,10 +34,11 @@ def test_entry_is_complete(name: str) -> None:
 def test_forward_and_float_counterpart(name: str) -> None:
     entry = get_model(name)
     images = torch.randn(2, 3, *((64, 64) if "imagenet" in name else (32, 32)))
-    model = netsuke.create_model(name, num_classes=7).eval()
+    arguments = {"num_classes": 7, **({"width": 0.25} if name.startswith("bnext") else {})}
+    model = netsuke.create_model(name, **arguments).eval()
     with torch.no_grad():
         assert model(images).shape == (2, 7)
-    counterpart = netsuke.create_model(entry.float_counterpart)
+    counterpart = netsuke.create_model(entry.float_counterpart, **arguments)
     assert not any(isinstance(m, (BinaryConv2d, BinaryLinear)) for m in counterpart.modules())
 
     def shapes(module: nn.Module) -> list[torch.Size]:

@@ -68,7 +68,7 @@ class FrozenBinary(nn.Module):
         weights = layer.binary_w(layer.weight.double())
         activation = layer.binary_a.constants()
         if not bool((sign.abs() == 1).all()):
-            raise Error("its weights have signs that are not -1 or +1: end two-step training with nn.binarize_weights")
+            raise Error(f"its weights have signs that are not -1 or +1: {layer.binary_w.unfinished()}")
         for what, tensor in (("weight scales", weights.alpha), ("weight offsets", weights.beta)):
             if not bool(torch.isfinite(tensor).all()):
                 raise Error(f"its {what} are not finite: training has diverged")

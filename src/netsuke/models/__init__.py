@@ -1,6 +1,6 @@
 """Architectures, one paper a file, and their registry."""
 
 from netsuke.models.registry import ModelEntry, create_model, get_model, list_models
-from netsuke.models.weights import load_weights
+from netsuke.models.weights import load_weights, published_weights
 
-__all__ = ["ModelEntry", "create_model", "get_model", "list_models", "load_weights"]
+__all__ = ["ModelEntry", "create_model", "get_model", "list_models", "load_weights", "published_weights"]

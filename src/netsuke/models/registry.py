@@ -6,21 +6,27 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from netsuke.artifact.contract import Error
-from netsuke.models import adabin_resnet, adabin_vgg, resnet, vgg_small
+from netsuke.models import adabin_resnet, adabin_vgg, bnext, bnext18, resnet, vgg_small
 
 # Keyword arguments of netsuke.Preprocess.
 IMAGENET_STATISTICS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 IMAGENET_EVAL: dict[str, Any] = {**IMAGENET_STATISTICS, "resize": 256, "crop": 224}
+# timm's, with a crop of 0.95.
+BNEXT_EVAL: dict[str, Any] = {**IMAGENET_STATISTICS, "resize": 235, "crop": 224, "interpolation": "bicubic"}
+# As BNext's code writes them.
+CIFAR_STATISTICS: dict[str, Any] = {"mean": (0.507, 0.487, 0.441), "std": (0.267, 0.256, 0.276)}
 
 RESNET_PAPER = "He et al. 2016, Deep Residual Learning for Image Recognition"
 VGG_PAPER = "Zhang et al. 2018, LQ-Nets (the VGG-small of its section 4)"
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
+BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,16 @@ def _imagenet(name: str, paper: str, build: Callable[..., nn.Module], counterpar
     return ModelEntry(name, paper, (3, 224, 224), 1000, IMAGENET_EVAL, build, counterpart)
 
 
+def _bnext(name: str, build: Callable[..., nn.Module], small: bool = False) -> list[ModelEntry]:
+    """The binary network and its float counterpart. build: (binary, **arguments) -> model. small: for CIFAR."""
+    size, classes, preprocess = (32, 10, CIFAR_STATISTICS) if small else (224, 1000, BNEXT_EVAL)
+    counterpart = f"{name}_float"
+    return [
+        ModelEntry(own, BNEXT_PAPER, (3, size, size), classes, preprocess, partial(build, binary), counterpart)
+        for own, binary in ((name, True), (counterpart, False))
+    ]
+
+
 _ENTRIES = [
     _cifar("resnet20", RESNET_PAPER, resnet.resnet20, "resnet20"),
     _cifar("resnet32", RESNET_PAPER, resnet.resnet32, "resnet32"),
@@ -63,6 +79,12 @@ _ENTRIES = [
     _cifar("adabin_vgg_small", ADABIN_PAPER, adabin_vgg.adabin_vgg_small, "vgg_small"),
     _imagenet("adabin_resnet18_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet18_imagenet, "resnet18_imagenet"),
     _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
+    *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
+    *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
+    *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),
+    *_bnext("bnext_large", partial(bnext.bnext, bnext.LARGE)),
+    *_bnext("bnext18", bnext18.bnext18),
+    *_bnext("bnext18_cifar", bnext18.bnext18, small=True),
 ]
 MODELS = {entry.name: entry for entry in _ENTRIES}
 

@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
@@ -21,14 +21,29 @@ _UNREADABLE = (
 SHOWN = 1  # names in an error message
 
 
+@runtime_checkable
+class Published(Protocol):
+    """A model whose published code has other names for the same tensors."""
+
+    def from_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of the published code, or of ours, under our names."""
+        ...
+
+    def to_published(self) -> dict[str, Tensor]:
+        """The model's state dict, as the published code loads it."""
+        ...
+
+
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Load the checkpoint at `path` into `model`, in place, and return it.
 
     Reads safetensors files and torch files of plain tensors (weights_only=True): a state dict, or one under the key
-    `state_dict` or `model`, with or without the prefix `module.`. Raises netsuke.Error where the file is missing or
-    damaged, or does not fit the model.
+    `state_dict` or `model`, with or without the prefix `module.`, under our names or those of the published code.
+    Raises netsuke.Error where the file is missing or damaged, or does not fit the model.
     """
     tensors = _strip_prefix(_read(Path(path)), "module.")
+    if isinstance(model, Published):
+        tensors = model.from_published(tensors)
     unused = getattr(model, "unused_weights", ())
     tensors = {k: v for k, v in tensors.items() if not k.startswith(tuple(unused))}
     own = model.state_dict()
@@ -54,6 +69,16 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             raise Error(f"{path} is damaged: {name} holds values that are not finite")
     model.load_state_dict(tensors, strict=False)
     return model
+
+
+def published_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of `model` under the names of its published code, which can load it.
+
+    Raises netsuke.Error where the model's own names are the only ones.
+    """
+    if isinstance(model, Published):
+        return model.to_published()
+    raise Error(f"{type(model).__name__} has no published names but its own: take model.state_dict()")
 
 
 def _some(names: list[str]) -> str:

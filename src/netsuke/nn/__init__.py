@@ -6,7 +6,11 @@ from netsuke.nn.fuse import fuse
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.progressive import progressive
-from netsuke.nn.ste import sign_ede, sign_piecewise_quadratic
+from netsuke.nn.recoupling import ChannelGate, InfoRecoupling
+from netsuke.nn.rsign import RSign, Sign
+from netsuke.nn.sign_weight import SignWeight, XnorWeight
+from netsuke.nn.ste import sign_clipped, sign_ede, sign_piecewise_quadratic
+from netsuke.nn.temperature import TemperatureWeight
 from netsuke.nn.two_step import FloatWeight, binarize_weights, keep_weights_float
 
 __all__ = [
@@ -16,14 +20,22 @@ __all__ = [
     "AdaBinWeight",
     "BinaryConv2d",
     "BinaryLinear",
+    "ChannelGate",
     "FloatWeight",
+    "InfoRecoupling",
     "Maxout",
+    "RSign",
+    "Sign",
+    "SignWeight",
+    "TemperatureWeight",
     "WeightBinarizer",
     "WeightSet",
+    "XnorWeight",
     "binarize_weights",
     "fuse",
     "keep_weights_float",
     "progressive",
+    "sign_clipped",
     "sign_ede",
     "sign_piecewise_quadratic",
 ]

@@ -32,6 +32,16 @@ class WeightBinarizer(nn.Module):
     def forward(self, weight: Tensor) -> WeightSet:
         raise NotImplementedError(f"{type(self).__name__} does not say how it binarizes a weight")
 
+    def values(self, weight: Tensor) -> Tensor:
+        """The weight that a layer computes with, alpha * sign + beta, of the shape of `weight`."""
+        binary = self(weight)
+        per_filter = (-1,) + (1,) * (weight.dim() - 1)
+        return binary.alpha.view(per_filter) * binary.sign + binary.beta.view(per_filter)
+
+    def unfinished(self) -> str:
+        """Why some signs are not -1 or +1, and what to do: for binarizers that need time to become binary."""
+        return "its binarizer must make them so"
+
     def set_progress(self, progress: float) -> None:
         """How far training is, 0 to 1: estimators that sharpen over time follow it; the others ignore it."""
 

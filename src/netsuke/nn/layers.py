@@ -8,12 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
-from netsuke.nn.binarizer import ActivationBinarizer, WeightBinarizer, WeightSet
-
-
-def _weight(binary: WeightSet, shape: tuple[int, ...]) -> Tensor:
-    per_filter = (-1,) + (1,) * (len(shape) - 1)
-    return binary.alpha.view(per_filter) * binary.sign + binary.beta.view(per_filter)
+from netsuke.nn.binarizer import ActivationBinarizer, WeightBinarizer
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -42,8 +37,7 @@ class BinaryConv2d(nn.Conv2d):
 
     def convolve(self, activation: Tensor) -> Tensor:
         """The convolution of an input that is binarized already."""
-        weight = _weight(self.binary_w(self.weight), self.weight.shape)
-        return self._conv_forward(activation, weight, self.bias)
+        return self._conv_forward(activation, self.binary_w.values(self.weight), self.bias)
 
     @classmethod
     def from_float(cls, conv: nn.Conv2d, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryConv2d:
@@ -86,8 +80,7 @@ class BinaryLinear(nn.Linear):
         self.binary_w = binary_w if binary_w is not None else AdaBinWeight()
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = _weight(self.binary_w(self.weight), self.weight.shape)
-        return F.linear(self.binary_a(input), weight, self.bias)
+        return F.linear(self.binary_a(input), self.binary_w.values(self.weight), self.bias)
 
     @classmethod
     def from_float(cls, linear: nn.Linear, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryLinear:

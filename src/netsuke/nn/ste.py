@@ -1,4 +1,4 @@
-"""Signs with a straight-through estimator (STE): forward sign(x) with sign(0) = +1, backward a smooth slope."""
+"""Signs with a straight-through estimator (STE): forward sign(x) with sign(0) = +1, backward another slope."""
 
 from __future__ import annotations
 
@@ -63,3 +63,40 @@ def sign_piecewise_quadratic(x: Tensor) -> Tensor:
 def piecewise_quadratic_slope(x: Tensor) -> Tensor:
     """2 - 2|x| for |x| < 1, else 0."""
     return (2 - 2 * x.abs()).clamp_min(0)
+
+
+class _SignClipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return signs(x >= 0, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * (x.abs() <= ctx.bound), None
+
+
+def sign_clipped(x: Tensor, bound: float = 1.0) -> Tensor:
+    """Sign with the clipped identity as estimator (Hubara et al. 2016, section 1.3).
+
+    forward   sign(x), sign(0) = +1
+    backward  dy/dx = 1 for |x| <= bound, else 0
+    """
+    return _SignClipped.apply(x, bound)
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, latent: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[None, Tensor]:
+        return None, grads[0]
+
+
+def straight_through(value: Tensor, latent: Tensor) -> Tensor:
+    """`value`, exactly; its gradient is that of `latent`, of the same shape."""
+    return _StraightThrough.apply(value.detach(), latent)

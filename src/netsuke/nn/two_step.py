@@ -15,12 +15,25 @@ class FloatWeight(WeightBinarizer):
     the binarizer that step two will use.
     """
 
+    later: WeightBinarizer
+
     def __init__(self, later: WeightBinarizer) -> None:
         super().__init__()
-        self.later = later
+        # Not a submodule: its tensors stand here, under the names that they have without this class.
+        object.__setattr__(self, "later", later)
+        self._parameters, self._buffers = later._parameters, later._buffers
 
     def forward(self, weight: Tensor) -> WeightSet:
         return WeightSet(weight, weight.new_ones(len(weight)), weight.new_zeros(len(weight)))
+
+    def values(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def set_progress(self, progress: float) -> None:
+        self.later.set_progress(progress)
+
+    def unfinished(self) -> str:
+        return "they stay float in step one of two, which netsuke.nn.binarize_weights(model) ends"
 
 
 def keep_weights_float(model: nn.Module) -> int:
@@ -28,8 +41,7 @@ def keep_weights_float(model: nn.Module) -> int:
 
     In place; names and values of parameters stay. The step ends with `binarize_weights(model)`, or with a checkpoint:
     its state dict is that of the binary network, so that `netsuke.models.load_weights(create_model(...), path)` is the
-    start of step two. (A weight binarizer with parameters of its own would have them under `binary_w.later`; none of
-    ours has any.) The published recipe decays the weights in step one (1e-5) and not in step two.
+    start of step two. The published recipe decays the weights in step one (1e-5) and not in step two.
     """
     layers = _binary_layers(model)
     for layer in layers:
