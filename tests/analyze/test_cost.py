@@ -14,6 +14,8 @@ from netsuke.analyze.energy import DRAM, ON_CHIP_BITS, SRAM_1MB
 from netsuke.nn import BinaryConv2d, BinaryLinear, keep_weights_float
 from netsuke.nn.binarizer import WeightBinarizer, WeightSet
 
+MIB = 2**20
+
 
 class Signs(WeightBinarizer):
     """-1 and +1, without scale or offset."""
@@ -173,6 +175,34 @@ def test_editions_by_hand() -> None:
     assert found.size_bytes(EDITIONS["8/4/8"]) == 216 + 64 + 32 // 2 + 80 + 4 * plain
     assert found.ops(EDITIONS["8/4/8"]) == (16 * 216 + 16 * 64 + 80) / 8 + 32 / 16
     assert found.size_bytes(Bits(other=4)) == 4 * (216 + 32 + 80 + plain) + 32
+
+
+# Parameters, BOPs and OPs in G, MiB with float32 layers: Guo et al. 2022 and the papers that print their rows.
+BNEXT = {
+    "bnext_tiny": (30_862_236, 4.817, 0.0886, 13.3),
+    "bnext_small": (68_594_614, 10.838, 0.1905, 26.7),
+    "bnext_middle": (134_501_974, 20.086, 0.3381, 46.6),
+    "bnext_large": (326_546_640, 52.151, 0.8543, 106.3),
+    "bnext18": (12_064_648, 1.676, 0.1643, 5.4),
+}
+# OPs in G and binary share in per cent as the README of BNext has them, float layers in 8 bits.
+QUANTISED = {"bnext_tiny": (0.077, 97.81), "bnext_small": (0.172, 98.47), "bnext_middle": (0.317, 99.02)}
+
+
+@pytest.mark.parametrize("name", BNEXT)
+def test_bnext_as_published(name: str) -> None:
+    parameters, bops, ops, size = BNEXT[name]
+    found = cost(on_meta(name), torch.empty(1, 3, 224, 224))
+    assert found.parameters == parameters
+    assert found.bops / 1e9 == pytest.approx(bops, rel=0.005)
+    assert found.ops() / 1e9 == pytest.approx(ops, rel=0.005)
+    assert found.size_bytes() / MIB == pytest.approx(size, rel=0.01)
+    if name in QUANTISED:
+        ops, share = QUANTISED[name]
+        assert found.ops(EDITIONS["8/8/8"]) / 1e9 == pytest.approx(ops, abs=0.0005)
+        assert 100 * found.degree_of_binarization(EDITIONS["8/8/8"]) == pytest.approx(share, abs=0.03)
+    memory = found.energy.on_chip + found.energy.off_chip
+    assert memory > 2 * found.energy.compute  # what the articles say of binary networks
 
 
 def test_adabin_resnet18_as_its_authors_count_it() -> None:
