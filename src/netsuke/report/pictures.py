@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from netsuke.analyze.landscape import Landscape, smoothness
 from netsuke.report.published import Point
 from netsuke.report.runs import Run
-from netsuke.report.style import CYCLE, FAINT, INK, OURS, STYLE, spread
+from netsuke.report.style import CYCLE, FAINT, INK, OURS, STYLE
 
 LEVELS = 24  # of the contours, equally far apart on a logarithmic scale
 COLUMNS = 4  # panels beside one another
 CHANNELS = 8  # of a feature map
+# Where a name may stand beside its point: offset in typographic points, and which of its ends is there. Best first.
+BESIDE = [(6, 0, "left"), (-6, 0, "right"), (5, 7, "left"), (5, -7, "left"), (-5, 7, "right"), (-5, -7, "right")]
 
 
 def contours(landscapes: Mapping[str, Landscape]) -> Figure:
@@ -73,6 +77,7 @@ def curves(runs: Sequence[Run]) -> Figure:
         for axes in (losses, accuracies):
             axes.grid(color="#E9E9E9", linewidth=0.8)
             axes.set_axisbelow(True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", ncols=min(4, max(1, len(runs))), frameon=False)
     return figure
 
@@ -83,8 +88,8 @@ def accuracy_against_ops(published: Sequence[Point], ours: Sequence[Point] = (),
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(8.5, 5.5), layout="constrained")
         for point, own in points:
-            look = {"color": OURS if own else FAINT, "markersize": 7 if own else 5}
-            axes.plot(point.ops / 1e9, point.accuracy, "o", **look)
+            colour, size = (OURS, 7) if own else (FAINT, 5)
+            axes.plot(point.ops / 1e9, point.accuracy, "o", color=colour, markersize=size)
         axes.set(xscale="log", xlabel="OPs = BOPs / 64 + FLOPs of one image, G (logarithmic)", ylabel="top-1, %")
         axes.set_title(title, loc="left", fontsize=9)
         ops = [point.ops / 1e9 for point, _ in points]
@@ -92,32 +97,35 @@ def accuracy_against_ops(published: Sequence[Point], ours: Sequence[Point] = (),
         axes.margins(y=0.06)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(color="#E9E9E9", linewidth=0.8)
         axes.set_axisbelow(True)
+        figure.draw_without_rendering()
         _label(axes, points)
     return figure
 
 
-def _label(axes: Any, points: list[tuple[Point, bool]]) -> None:
-    """Names to the right of the points, apart from one another where points stand in a column."""
-    axes.figure.draw_without_rendering()
-    low, high = axes.get_ylim()
-    width = 0.25  # of a name, in decades of the axis: those nearer than that may touch
-    columns: list[list[tuple[Point, bool]]] = []
-    for entry in sorted(points, key=lambda e: e[0].ops):
-        place = np.log10(entry[0].ops)
-        if columns and place - np.log10(columns[-1][0][0].ops) < width:
-            columns[-1].append(entry)
-        else:
-            columns.append([entry])
-    for column in columns:
-        heights = spread({str(i): point.accuracy for i, (point, _) in enumerate(column)}, 0.026 * (high - low))
-        for i, (point, own) in enumerate(column):
-            axes.annotate(
-                point.name, (point.ops / 1e9, heights[str(i)]), (6, 0), textcoords="offset points", va="center",
-                fontsize=7.5, color=OURS if own else INK, weight="bold" if own else "normal",
-            )  # fmt: skip
+def _label(axes: Axes, points: list[tuple[Point, bool]]) -> None:
+    """A name beside each point, where it hides neither a point nor another name, as far as that can be had."""
+    places = axes.transData.transform([(point.ops / 1e9, point.accuracy) for point, _ in points])
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    frame = axes.get_window_extent()
+    for point, own in sorted(points, key=lambda entry: -entry[0].accuracy):
+        label = axes.annotate(
+            point.name, (point.ops / 1e9, point.accuracy), BESIDE[0][:2], textcoords="offset points", va="center",
+            fontsize=7.5, color=OURS if own else INK, weight="bold" if own else "normal",
+        )  # fmt: skip
+        best: tuple[int, int] | None = None
+        for i, (dx, dy, side) in enumerate(BESIDE):
+            label.set(position=(dx, dy), ha=side)
+            box = label.get_window_extent()
+            hidden = sum(box.overlaps(other) for other in taken) + 2 * (box.x0 < frame.x0) + 2 * (box.x1 > frame.x1)
+            if best is None or hidden < best[0]:
+                best = hidden, i
+        assert best is not None
+        dx, dy, side = BESIDE[best[1]]
+        label.set(position=(dx, dy), ha=side)
+        taken.append(label.get_window_extent())
 
 
 def maps(found: Mapping[str, np.ndarray], channels: int = CHANNELS) -> Figure:
