@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from netsuke import Error
 from netsuke.data import ArrayDataset, Preprocess
-from netsuke.nn import BinaryConv2d
+from netsuke.nn import BinaryConv2d, RSign, TemperatureWeight
 from netsuke.train import Augment, Output, Progress, Recipe, Teachers, accuracy, fit
 from netsuke.train.folder import claimed
 
@@ -143,3 +143,23 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
 def test_a_batch_larger_than_the_data() -> None:
     with pytest.raises(Error, match="fewer than one batch of 16"):
         train(network(), recipe(1), stripes(15))
+
+
+@pytest.mark.parametrize(("epochs", "when"), [(1, "step"), (2, "epoch"), (4, "epoch"), (3, "step")])
+def test_weights_with_a_temperature_are_two_valued_at_the_end(epochs: int, when: str) -> None:
+    """However short the run: the temperature is a share of it."""
+    torch.manual_seed(0)
+    binary = BinaryConv2d(8, 8, 3, bias=False, binary_a=RSign(8), binary_w=TemperatureWeight())
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), binary, nn.BatchNorm2d(8), nn.PReLU(), nn.Flatten(), nn.Linear(32, 2)
+    )
+    soft: list[bool] = []
+
+    def look(_: Progress) -> None:
+        soft.append(bool((binary.binary_w.values(binary.weight).abs() < 1).any()))
+
+    train(model, recipe(epochs, progressive=when), stripes(256), progress=look)
+    assert soft[0]
+    assert not any(soft[-len(soft) // 3 :])  # so that batch norm has seen what will run
+    assert bool((binary.binary_w(binary.weight).sign.abs() == 1).all())
+    assert accuracy(model, *tensors(stripes(256, seed=1))) > 90

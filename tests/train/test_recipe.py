@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netsuke import Error
+from netsuke.data import RandomResizedCrop
 from netsuke.models import create_model
 from netsuke.train import read_recipe, shipped_recipes
 from netsuke.train.optimizers import make_optimizer, set_learning_rate
+from netsuke.train.randaugment import RandAugment
 from netsuke.train.recipe import Optimizer, Recipe, Schedule, Stage, differs, parse
 from netsuke.train.schedule import factor
 from netsuke.train.stages import parts
@@ -26,6 +28,12 @@ SHIPPED = (
     "adabin-cifar10-vggsmall",
     "adabin-imagenet-resnet18",
     "adabin-imagenet-resnet18-two-stage",
+    "bnext-imagenet-large",
+    "bnext-imagenet-middle",
+    "bnext-imagenet-small",
+    "bnext-imagenet-tiny",
+    "bnext18-cifar10",
+    "bnext18-imagenet",
     "float-cifar10-resnet18",
     "float-cifar10-resnet20",
     "float-cifar10-vggsmall",
@@ -47,6 +55,8 @@ def test_a_shipped_recipe_is_of_a_model_that_exists_and_comes_back_from_its_text
     with torch.device("meta"):
         create_model(read.model.name, num_classes=10, **read.model.arguments)
     for teacher in read.teacher:
+        if teacher.model.startswith("timm/"):
+            continue
         with torch.device("meta"):
             create_model(teacher.model, **teacher.arguments)
     assert read.about
@@ -204,6 +214,50 @@ def test_two_stages_as_written() -> None:
     assert (first.first, first.last, second.last) == (0, 2, 5)
     assert (first.binary_weights, second.binary_weights) == (False, True)
     assert (first.optimizer.weight_decay, second.optimizer.weight_decay) == (1e-5, 0)
+
+
+# ----------------------------------------------------------------------------------------------- BNext's
+BNEXT = [name for name in SHIPPED if name.startswith("bnext")]
+
+
+@pytest.mark.parametrize("name", BNEXT)
+def test_bnext_trains_as_its_code_does(name: str) -> None:
+    """AdamW, 1e-8 for whatever has four dimensions and 1e-3 for the rest; five epochs up from 1e-5, down to 1e-7."""
+    read = read_recipe(name)
+    assert (read.clip_gradient, read.precision) == (5, "float32")
+    assert read.batch == (128 if name.endswith("large") else 512)
+    model = create_model(read.model.name, num_classes=10, width=0.25)
+    optimizer = make_optimizer(model, read.optimizer)
+    assert type(optimizer) is torch.optim.AdamW
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for key, parameter in model.named_parameters():
+        expected = None if not parameter.requires_grad else 1e-8 if parameter.dim() == 4 else 1e-3
+        assert decays.get(id(parameter)) == expected, key
+    rates = [1e-3 * factor(read.schedule, epoch / read.epochs) for epoch in range(read.epochs + 1)]
+    assert rates[:6] == pytest.approx([1e-5 + epoch * (1e-3 - 1e-5) / 5 for epoch in range(6)])
+    middle = 5 + (read.epochs - 5) / 2
+    assert rates[-1] == pytest.approx(1e-7)
+    assert 1e-3 * factor(read.schedule, middle / read.epochs) == pytest.approx((1e-3 + 1e-7) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "teachers"),
+    [
+        ("bnext-imagenet-tiny", "b0 b2"),
+        ("bnext-imagenet-small", "b0 b2"),
+        ("bnext-imagenet-middle", "b0 b2 b4"),
+        ("bnext-imagenet-large", "b0 b4 convnext_tiny convnext_tiny"),
+        ("bnext18-imagenet", "b0 b2"),
+    ],
+)
+def test_bnext_learns_from_its_teachers(name: str, teachers: str) -> None:
+    """Augmented as "rand-m7-mstd0.5-inc1"; distillation alone, a weaker assistant beside the main teacher."""
+    read = read_recipe(name)
+    assert [t.model.removeprefix("timm/").removeprefix("efficientnet_") for t in read.teacher] == teachers.split()
+    assert (read.epochs, read.loss.kind, read.loss.label_weight, read.loss.temperature) == (512, "diversified", 0, 1)
+    assert read.loss.curriculum == "consecutive"
+    assert RandAugment(**read.augment.rand_augment) == RandAugment.parse("rand-m7-mstd0.5-inc1")
+    assert RandomResizedCrop(**read.augment.random_resized_crop) == RandomResizedCrop(interpolation="bicubic")
 
 
 # ----------------------------------------------------------------------------------------------- optimizers

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,6 +120,33 @@ def test_sources_are_loaded_and_equal_ones_shared(tmp_path: Path) -> None:
         TeacherSource("resnet20", tmp_path / "a.pt").load()
     with pytest.raises(Error, match="no checkpoint"):
         TeacherSource("resnet20", tmp_path / "b.pt").load()
+
+
+def test_a_teacher_may_be_one_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for timm, which is no dependency."""
+    made = network(seed=5).eval()
+    torch.save(made.state_dict(), tmp_path / "a.pt")
+    asked = []
+
+    def create(name: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
+        asked.append((name, pretrained, arguments))
+        if name == "nonsense":
+            raise RuntimeError("Unknown model (nonsense)\nmore")
+        return network(seed=5 if pretrained else 6)
+
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create))
+    sources = [
+        TeacherSource("timm/tiny_b0", weights, {"num_classes": 3}) for weights in (tmp_path / "a.pt", "pretrained")
+    ]
+    for logits in Teachers.load(sources)(IMAGES, 0.0):
+        with torch.no_grad():
+            torch.testing.assert_close(logits, made(IMAGES), rtol=1e-5, atol=1e-5)
+    assert asked == [("tiny_b0", False, {"num_classes": 3}), ("tiny_b0", True, {"num_classes": 3})]
+    with pytest.raises(Error, match=r"timm/nonsense: Unknown model \(nonsense\)$"):
+        TeacherSource("timm/nonsense", "pretrained").load()
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(Error, match="timm/tiny_b0 needs timm: pip install timm"):
+        sources[0].load()
 
 
 @pytest.mark.parametrize(

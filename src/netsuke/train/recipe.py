@@ -127,7 +127,7 @@ class Loss(Table):
 
 @dataclass(frozen=True)
 class Teacher(Table):
-    """A trained network whose outputs the student learns. As `Model`, with weights."""
+    """A trained network whose outputs the student learns: `netsuke.train.TeacherSource`."""
 
     section: ClassVar[str] = "teacher"
     model: str

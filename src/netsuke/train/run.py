@@ -20,7 +20,7 @@ from netsuke.train.machine import make_fabric
 from netsuke.train.randaugment import RandAugment
 from netsuke.train.recipe import Augmentation, Recipe, Teacher
 from netsuke.train.table import to_toml
-from netsuke.train.teachers import Teachers, TeacherSource
+from netsuke.train.teachers import PRETRAINED, TIMM, Teachers, TeacherSource
 from netsuke.train.views import FixedViews
 
 
@@ -71,9 +71,10 @@ def make_augment(values: Augmentation, preprocess: Preprocess) -> Augment:
 def _teachers(recipe: Recipe, data: Dataset, folder: Path, fabric: Fabric) -> Teachers | CachedTeachers:
     def source(i: int, teacher: Teacher) -> TeacherSource:
         if not teacher.weights:
+            what = f"FILE, or {PRETRAINED}" if teacher.model.startswith(TIMM) else "FILE"
             raise Error(
                 f"teacher.{i}.weights is empty: say where the weights of {teacher.model} are, "
-                f"as in --set teacher.{i}.weights=FILE"
+                f"as in --set teacher.{i}.weights={what}"
             )
         return TeacherSource(teacher.model, teacher.weights, {"num_classes": data.num_classes, **teacher.arguments})
 

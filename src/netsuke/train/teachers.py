@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,18 +15,24 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import Error, first_line
 from netsuke.models import create_model, load_weights
 from netsuke.nn.parallel import unwrapped
 
 CURRICULA = ("all", "consecutive")
 PRECISIONS = ("float32", "bfloat16")
+TIMM = "timm/"
+PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
 class TeacherSource:
-    """Where a teacher comes from. model: its name in the registry. weights: the path of its checkpoint. arguments:
-    further ones of `netsuke.create_model`, as num_classes."""
+    """Where a teacher comes from.
+
+    model: its name in the registry, or timm/NAME for one of timm's (which netsuke does not bring along). weights: the
+    path of its checkpoint; of a timm model also "pretrained", which timm downloads. arguments: further ones of
+    `netsuke.create_model` or `timm.create_model`, as num_classes.
+    """
 
     model: str
     weights: str | Path
@@ -33,7 +40,11 @@ class TeacherSource:
 
     def load(self) -> nn.Module:
         """The network with its weights. Raises netsuke.Error as create_model and load_weights do."""
-        return load_weights(create_model(self.model, **self.arguments), self.weights)
+        if not self.model.startswith(TIMM):
+            return load_weights(create_model(self.model, **self.arguments), self.weights)
+        if str(self.weights) == PRETRAINED:
+            return _timm(self.model, pretrained=True, **self.arguments)
+        return load_weights(_timm(self.model, **self.arguments), self.weights)
 
 
 class Teachers:
@@ -115,6 +126,17 @@ class Teachers:
             logits = self.networks[index](images.float().contiguous(memory_format=torch.channels_last)).float()
         # A tensor made in inference mode cannot take part in the student's backward; its copy can.
         return logits.clone()
+
+
+def _timm(model: str, **arguments: Any) -> nn.Module:
+    try:
+        timm = importlib.import_module("timm")
+    except ImportError:
+        raise Error(f"the teacher {model} needs timm: pip install timm, or name a model of the registry") from None
+    try:
+        return timm.create_model(model.removeprefix(TIMM), **arguments)
+    except Exception as error:  # an unknown name, or a download that fails in any way
+        raise Error(f"timm cannot make the teacher {model}: {first_line(error)}") from error
 
 
 def _distinct(indices: Sequence[int], networks: Sequence[nn.Module]) -> list[int]:
