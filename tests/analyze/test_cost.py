@@ -13,6 +13,7 @@ from netsuke.analyze import EDITIONS, Bits, cost
 from netsuke.analyze.energy import DRAM, ON_CHIP_BITS, SRAM_1MB
 from netsuke.nn import BinaryConv2d, BinaryLinear, keep_weights_float
 from netsuke.nn.binarizer import WeightBinarizer, WeightSet
+from netsuke.nn.temperature import TemperatureWeight
 
 MIB = 2**20
 
@@ -78,6 +79,19 @@ def test_a_set_with_an_offset_has_three_terms_an_output() -> None:
     keep_weights_float(layer)  # float weights make it a float layer
     found = cost(layer, torch.zeros(1, 16))
     assert (found.bops, found.flops, found.binary_parameters) == (0, 64, 0)
+
+
+def test_it_makes_no_difference_where_it_is_called() -> None:
+    layer = BinaryConv2d(4, 4, 1, binary_w=TemperatureWeight())
+    with torch.no_grad():
+        layer.weight.fill_(7.0)  # in training this binarizer clamps it to 1.5
+    both = nn.Sequential(BinaryConv2d(4, 4, 1), layer)
+    inside = []
+    for context in (torch.no_grad(), torch.inference_mode(), torch.enable_grad()):
+        with context:
+            inside.append(cost(both, torch.zeros(1, 4, 3, 3)).flops)
+    assert inside == [3 * 36] * 3
+    assert torch.equal(layer.weight, torch.full((4, 4, 1, 1), 7.0))
 
 
 def test_maps_that_do_not_fit_the_cache_go_to_dram() -> None:
@@ -188,6 +202,9 @@ BNEXT = {
 # OPs in G and binary share in per cent as the README of BNext has them, float layers in 8 bits.
 QUANTISED = {"bnext_tiny": (0.077, 97.81), "bnext_small": (0.172, 98.47), "bnext_middle": (0.317, 99.02)}
 
+# MiB of its edition with 4-bit gates, as counted on the published code.
+FOUR_BIT_GATES = {"bnext_tiny": 5.4, "bnext_small": 11.1, "bnext_middle": 20.5, "bnext_large": 47.9}
+
 
 @pytest.mark.parametrize("name", BNEXT)
 def test_bnext_as_published(name: str) -> None:
@@ -201,6 +218,8 @@ def test_bnext_as_published(name: str) -> None:
         ops, share = QUANTISED[name]
         assert found.ops(EDITIONS["8/8/8"]) / 1e9 == pytest.approx(ops, abs=0.0005)
         assert 100 * found.degree_of_binarization(EDITIONS["8/8/8"]) == pytest.approx(share, abs=0.03)
+    if name in FOUR_BIT_GATES:
+        assert found.size_bytes(EDITIONS["8/4/8"]) / MIB == pytest.approx(FOUR_BIT_GATES[name], rel=0.015)
     memory = found.energy.on_chip + found.energy.off_chip
     assert memory > 2 * found.energy.compute  # what the articles say of binary networks
 

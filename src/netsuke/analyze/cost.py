@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from netsuke.analyze.count import Work, work_of
@@ -197,5 +198,6 @@ def _has_offset(module: nn.Module) -> bool:
     """Whether the two values of a weight are other than +-alpha: its offset then follows from the latent weight."""
     if not isinstance(module, (BinaryConv2d, BinaryLinear)):
         return False
-    latent = module.weight.detach().requires_grad_()
-    return module.binary_w(latent).beta.requires_grad
+    with torch.inference_mode(False), torch.enable_grad():
+        latent = torch.zeros_like(module.weight).requires_grad_()  # not its own: some binarizers clamp it in training
+        return module.binary_w(latent).beta.requires_grad

@@ -84,7 +84,8 @@ def _on_meta(module: nn.Module, inputs: tuple[Any, ...]) -> list[Work]:
 
 def _watched(module: nn.Module, forward: Callable[[], Any]) -> list[Work]:
     watcher = _Watcher()
-    with _calm(module), _named(module, watcher.running), torch.no_grad(), watcher:
+    # In inference mode torch would show the operators before it takes them apart.
+    with _calm(module), _named(module, watcher.running), torch.inference_mode(False), torch.no_grad(), watcher:
         forward()
     return watcher.found
 
