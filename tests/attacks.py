@@ -514,6 +514,31 @@ def addition_of_another_shape(root: Any) -> None:
     root["nodes"][6]["epilogue"][0]["value"] = 7
 
 
+@graph_attack("result's shape")
+def multiplication_by_another_shape(root: Any) -> None:
+    root["nodes"][11]["epilogue"][0]["value"] = 7
+
+
+@graph_attack("not made before|made before it")
+def multiplication_by_its_own_value(root: Any) -> None:
+    root["nodes"][11]["epilogue"].append({"op": "multiply", "value": 15})
+
+
+@graph_attack("as float32")
+def multiplication_by_bits(root: Any) -> None:
+    root["nodes"][11]["epilogue"][0]["value"] = 4
+
+
+@graph_attack("has the keys")
+def sigmoid_with_a_slope(root: Any) -> None:
+    root["nodes"][10]["epilogue"][0]["slope"] = 1
+
+
+@graph_attack("one height and width|differ in size")
+def concat_of_a_mean_and_a_map(root: Any) -> None:
+    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 16}]))
+
+
 @graph_attack("input itself")
 def output_that_is_the_input(root: Any) -> None:
     root["outputs"][0]["value"] = 0
@@ -526,7 +551,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 12
+    root["outputs"][0]["value"] = 16
 
 
 @graph_attack("2 or 4")
@@ -614,7 +639,7 @@ def pool_window_below_the_image(root: Any) -> None:
     root["nodes"][3]["padding"] = [0, 0, 3, 0]
 
 
-@graph_attack("one height and width")
+@graph_attack("one height and width|differ in size")
 def concat_of_different_heights(root: Any) -> None:
     root["nodes"][4]["inputs"] = [5, 3]
 
@@ -681,17 +706,17 @@ def int8_node_that_reads_bits(root: Any) -> None:
 
 @graph_attack("as float32")
 def float_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 12}]))
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 16}]))
 
 
 @graph_attack("as bits")
 def binary_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 12}]})
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 16}]})
 
 
 @graph_attack("as float32")
 def addition_of_uint8(root: Any) -> None:
-    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 12}])
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 16}])
     root["nodes"].append(copy)
 
 
@@ -879,6 +904,16 @@ def a_thousand_large_values(root: Any) -> None:
     root["outputs"] = [{"rank": 4, "value": 1}]
 
 
+@graph_attack("together have more than")
+def row_sums_of_a_gigabyte(root: Any) -> None:
+    """A mean is one number a channel, but an engine keeps a sum of every row."""
+    root["input"]["shape"] = [1, 16384, 1]
+    del root["input"]["transform"]
+    means = [{"op": "mean", "out": out} for out in range(1, 1001)]
+    root["nodes"] = [_identity(epilogue=means[at : at + 64]) for at in range(0, 1000, 64)]
+    root["outputs"] = [{"rank": 4, "value": 1}]
+
+
 def _binary_nodes(root: Any, count: int, *, channels: int, kernel: list[int], depth: int, **fields: Any) -> None:
     """Replace the nodes: the signs of the input, then `count` binary convolutions of one shared weight."""
     sign = _identity(epilogue=[{"op": "binarize", "flip": 0, "out": 1, "threshold": [0, 1]}])
@@ -962,6 +997,15 @@ def epilogue_of_64_steps(root: Any) -> None:
 
 
 @edge
+def multiplications_of_every_kind(root: Any) -> None:
+    """By a map, by one factor a channel, by both at once where the map is one pixel; by the node's own input."""
+    product = [{"op": "multiply", "value": value} for value in (3, 13, 1, 13)]
+    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 16}]))
+    product = [{"op": "multiply", "value": value} for value in (12, 16, 12)]
+    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 17}]))
+
+
+@edge
 def sixty_four_outputs(root: Any) -> None:
     root["outputs"] = [root["outputs"][0]] * 64
 
@@ -977,7 +1021,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 12}],
+            "epilogue": [{"op": "store", "out": 16}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -992,7 +1036,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 12}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 16}]
 
 
 @edge
@@ -1045,7 +1089,7 @@ def zero_points_of_255(root: Any) -> None:
 def int8_window_of_padding_only(root: Any) -> None:
     """Every tap holds the zero point: sums of 0."""
     root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 12}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 16}]
 
 
 @edge

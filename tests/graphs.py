@@ -21,10 +21,13 @@ from netsuke.artifact.graph import (
     InputTransform,
     Int8Conv2d,
     MaxPool,
+    Mean,
+    Multiply,
     Node,
     Output,
     PadChannels,
     Quantize,
+    Sigmoid,
     Step,
     Store,
     TwoSlope,
@@ -266,7 +269,13 @@ def every_operator(seed: int = 0) -> Graph:
             epilogue=[TwoSlope(c(4), c(4)), Store(11)],
         ),
     ]
-    return Graph("every operator", (3, 10, 9), nodes, [Output(9, 2), Output(3, 4), Output(11, 4)], transform)
+    nodes += [
+        Identity("mean", [3], [Mean(12)]),
+        conv2d(rng, 6, 6, (1, 1), name="gate", inputs=[12], epilogue=[Sigmoid(), Store(13)]),
+        Identity("gated", [3], [Multiply(13), Multiply(1), Store(14), Mean(15)]),
+    ]
+    outputs = [Output(9, 2), Output(3, 4), Output(11, 4), Output(14, 4), Output(15, 2)]
+    return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
 # ----------------------------------------------------------------------------------------------- strategies
@@ -467,20 +476,31 @@ class _Growth:
 
     # ------------------------------------------------------------------------------------------- epilogue
     def epilogue(self, shape: Shape) -> list[Step]:
-        addable = [index for index in self.ids("float32") if self.values[index][1] == shape]
-        kinds = ["affine", "two_slope", "clamp", "store", "binarize", "quantize"] + (["add", "add"] if addable else [])
-        drawn = self.draw(st.lists(st.sampled_from(kinds), max_size=4))
-        endings = [["binarize"], ["store"], ["store", "binarize"], ["quantize"], ["store", "quantize"]]
-        if not {"binarize", "store", "quantize"} & set(drawn) or self.draw(st.booleans()):
+        floats = self.ids("float32")
+        addable = [index for index in floats if self.values[index][1] == shape]
+        factors = [index for index in floats if self.values[index][1] in (shape, (shape[0], 1, 1))]
+        kinds = ["affine", "two_slope", "sigmoid", "clamp", "store", "binarize", "quantize", "mean"]
+        kinds += ["add", "add"] if addable else []
+        kinds += ["multiply", "multiply"] if factors else []
+        drawn = self.draw(st.lists(st.sampled_from(kinds), max_size=5))
+        endings = [["binarize"], ["store"], ["store", "binarize"], ["quantize"], ["store", "quantize"], ["mean"]]
+        if not {"binarize", "store", "quantize", "mean"} & set(drawn) or self.draw(st.booleans()):
             drawn += self.draw(st.sampled_from(endings))
-        return [self.step(kind, shape, addable) for kind in drawn]
+        return [self.step(kind, shape, addable, factors) for kind in drawn]
 
-    def step(self, kind: str, shape: Shape, addable: list[int]) -> Step:
+    def step(self, kind: str, shape: Shape, addable: list[int], factors: list[int]) -> Step:
         channels = shape[0]
         if kind == "affine":
             return Affine(self.floats(channels), self.floats(channels))
         if kind == "add":
             return Add(self.draw(st.sampled_from(addable)))
+        if kind == "multiply":
+            return Multiply(self.draw(st.sampled_from(factors)))
+        if kind == "sigmoid":
+            return Sigmoid()
+        if kind == "mean":
+            self.values.append(("float32", (channels, 1, 1)))
+            return Mean(len(self.values) - 1)
         if kind == "two_slope":
             return TwoSlope(self.floats(channels), self.floats(channels))
         if kind == "clamp":

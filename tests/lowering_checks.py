@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 import netsuke
 from netsuke import artifact
-from netsuke.artifact.graph import Add, Binarize, BinaryConv2d, Graph, Identity, Output, Store
+from netsuke.artifact.graph import Binarize, BinaryConv2d, Graph, Identity, Mean, Output, Read, Store
 from netsuke.engine import available_isas
 from netsuke.lowering import Lowered
-from netsuke.lowering.trace import trace64
+from netsuke.lowering.trace import trace64_binarized
 
 # The numpy reference, and the engine on every instruction set of this machine ("engine" lets it choose).
 RUNNERS = ["reference", *(available_isas() or ["engine"])]
@@ -70,24 +70,21 @@ def check_nodes(lowered: Lowered, images: np.ndarray, kind: str) -> None:
 
     Bits may differ only where the module stands that close to the threshold. Binary dot products are exact.
     """
-    true = trace64(lowered, images)
+    true, binarized = trace64_binarized(lowered, images)
     graph = lowered.graph
     run = runner(kind, graph)
     assert len(true) == len(artifact.infer(graph))
     for index, node in enumerate(graph.nodes):
-        read = [*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))]
+        read = [*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Read))]
         given = {v: true[v] if true[v].dtype == np.int8 else true[v].astype(np.float32) for v in read}
         made = run.run_node(index, given)
-        floats = [made[s.out] for s in node.epilogue if isinstance(s, Store)]
         for step in node.epilogue:
-            if isinstance(step, Store):
+            if isinstance(step, Store | Mean):
                 assert_close(made[step.out].astype(np.float64), true[step.out])
             if isinstance(step, Binarize):
                 wrong = made[step.out] != true[step.out]
-                near = np.zeros_like(wrong)
-                if floats:  # of a value that is not stored, only the bits are known
-                    distance = np.abs(floats[-1] - step.threshold.reshape(1, -1, 1, 1))
-                    near = distance <= 1e-5 * np.abs(floats[-1]).max()
+                before, threshold = binarized[step.out]
+                near = np.abs(before - threshold.reshape(1, -1, 1, 1)) <= 1e-5 * np.abs(before).max()
                 assert not (wrong & ~near).any(), f"{node.name}: {wrong.sum()} bits differ far from the threshold"
         if isinstance(node, BinaryConv2d):
             bits = true[node.inputs[0]]

@@ -97,9 +97,10 @@ struct Reader {
           where, "its result's shape is out of bounds");
   }
 
-  void add_value(Kind kind, int64_t c, int64_t h, int64_t w, const std::string& where) {
+  // rows: of the map that a mean is of; a sum of each is kept.
+  void add_value(Kind kind, int64_t c, int64_t h, int64_t w, const std::string& where, int64_t rows = 0) {
     check_shape(c, h, w, where);
-    count_elements(c, h, w, where);
+    count_elements(c, h + rows, w, where);
     g.values.push_back({kind, static_cast<int>(c), static_cast<int>(h), static_cast<int>(w)});
   }
 
@@ -227,6 +228,19 @@ struct Reader {
       s.value = static_cast<int>(f.integer("value", 0, MAX_INTEGER));
       const Value& v = value(s.value, Kind::float32, made, where);
       check(v.channels == c && v.height == n.out_h && v.width == n.out_w, where, "the shapes of a sum differ");
+    } else if (op == "multiply") {
+      s.kind = StepKind::multiply;
+      s.value = static_cast<int>(f.integer("value", 0, MAX_INTEGER));
+      const Value& v = value(s.value, Kind::float32, made, where);
+      const bool gate = v.height == 1 && v.width == 1;
+      check(v.channels == c && (gate || (v.height == n.out_h && v.width == n.out_w)), where, "the shapes of a product differ");
+    } else if (op == "sigmoid") {
+      s.kind = StepKind::sigmoid;
+    } else if (op == "mean") {
+      s.kind = StepKind::mean;
+      s.value = static_cast<int>(f.integer("out", 0, MAX_INTEGER));
+      check(s.value == static_cast<int64_t>(g.values.size()), where, "values are not numbered in order");
+      add_value(Kind::float32, c, 1, 1, where, n.out_h);
     } else if (op == "binarize" || op == "quantize" || op == "store") {
       s.kind = op == "store" ? StepKind::store : op == "quantize" ? StepKind::quantize : StepKind::binarize;
       s.value = static_cast<int>(f.integer("out", 0, MAX_INTEGER));

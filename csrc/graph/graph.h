@@ -14,16 +14,20 @@ struct Range {
   int64_t offset = 0, count = 0;
 };
 
-enum class StepKind { affine, add, two_slope, clamp, binarize, quantize, store };
+enum class StepKind { affine, add, multiply, two_slope, sigmoid, clamp, binarize, quantize, store, mean };
 
 struct Step {
   StepKind kind;
   Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold; quantize multiplier
-  int value = 0;      // add: the value read; binarize, quantize, store: the value made
+  int value = 0;      // add, multiply: the value read; binarize, quantize, store, mean: the value made
   bool flip = false;
   int zero = 0;       // quantize
 
-  bool writes() const { return kind == StepKind::binarize || kind == StepKind::quantize || kind == StepKind::store; }
+  bool reads() const { return kind == StepKind::add || kind == StepKind::multiply; }
+  bool writes() const { return writes_map() || kind == StepKind::mean; }
+  bool writes_map() const {
+    return kind == StepKind::binarize || kind == StepKind::quantize || kind == StepKind::store;
+  }
 };
 
 enum class Op { conv2d, binary_conv2d, int8_conv2d, max_pool, average_pool, pad_channels, concat, identity };

@@ -116,7 +116,7 @@ void Model::plan() {
     const Node& n = graph_.nodes[i];
     for (int id : n.inputs) last[static_cast<size_t>(id)] = i;
     for (const Step& s : n.epilogue)
-      if (s.writes() || s.kind == StepKind::add) last[static_cast<size_t>(s.value)] = i;
+      if (s.writes() || s.reads()) last[static_cast<size_t>(s.value)] = i;
     const size_t input = static_cast<size_t>(n.inputs[0]);
     if (n.convolves()) halos[input] = widened(halos[input], halo_of(n, graph_.values[input]), graph_.values[input]);
   }
@@ -146,15 +146,16 @@ void Model::plan() {
   place(0);
   for (size_t i = 0; i < last_node; ++i) {
     const Node& n = graph_.nodes[i];
-    int added = -1;  // a value that is read for the last time by an add here: what is stored next may lie in its place
+    int added = -1;  // a value that is read for the last time here: what is stored next may lie in its place
     for (const Step& s : n.epilogue) {
       const size_t id = static_cast<size_t>(s.value);
-      if (s.kind == StepKind::add) {
+      if (s.reads()) {
+        const Value& v = graph_.values[id];
         const bool input = std::find(n.inputs.begin(), n.inputs.end(), s.value) != n.inputs.end();
-        const bool again = std::count_if(n.epilogue.begin(), n.epilogue.end(), [&](const Step& other) {
-                             return other.kind == StepKind::add && other.value == s.value;
-                           }) > 1;
-        if (last[id] == i && at[id] >= 0 && id != 0 && !input && !again) added = s.value;
+        const bool again = std::any_of(&s + 1, n.epilogue.data() + n.epilogue.size(),
+                                       [&](const Step& other) { return other.reads() && other.value == s.value; });
+        const bool whole = v.height == n.out_h && v.width == n.out_w;
+        if (last[id] == i && at[id] >= 0 && id != 0 && !input && !again && whole) added = s.value;
       } else if (s.kind == StepKind::store && added >= 0 && !halos[id].any()) {
         places_[id] = places_[static_cast<size_t>(added)];
         at[id] = at[static_cast<size_t>(added)], bytes[id] = bytes[static_cast<size_t>(added)];
@@ -209,12 +210,15 @@ void Model::run_node(int index) {
     const Task* task;
     const Scratch* scratch;
   } const context{&task, scratch_.data()};
-  pool_.run(
-      [](const void* c, int unit, int thread) {
-        const Context& x = *static_cast<const Context*>(c);
-        x.task->run(*x.task, unit, x.scratch[thread]);
-      },
-      &context, task.units.count);
+  const auto run = [](const void* c, int unit, int thread) {
+    const Context& x = *static_cast<const Context*>(c);
+    x.task->run(*x.task, unit, x.scratch[thread]);
+  };
+  if (task.units.in_order)
+    for (int unit = 0; unit < task.units.count; ++unit) run(&context, unit, 0);
+  else
+    pool_.run(run, &context, task.units.count);
+  for (const MeanArgs& mean : task.means) kernels_.mean(mean);
 }
 
 void Model::run_tasks() {
@@ -275,7 +279,7 @@ void Model::plan_input() {
   int readers = 0;
   for (const Node& node : g.nodes) {
     for (int id : node.inputs) readers += id == 0;
-    for (const Step& s : node.epilogue) readers += s.kind == StepKind::add && s.value == 0;
+    for (const Step& s : node.epilogue) readers += s.reads() && s.value == 0;
   }
   if (n.op != Op::identity || readers != 1 || n.epilogue.size() != 1 || n.epilogue[0].kind != StepKind::quantize) return;
   const Step& s = n.epilogue[0];

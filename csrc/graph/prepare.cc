@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kWindowBytes = 32 << 10;  // a chunk's gathered windows should stay in the first cache
 constexpr int64_t kTileBytes = 24 << 10;  // a chunk of the result, while it is in the tile
 constexpr int kMostPixels = 480, kTilePixels = 12;
+constexpr int64_t kMostRowBytes = 4 << 20;  // of one row in the tile, or of its gathered windows
 
 Window window_of(const Node& n, const Value& in) {
   return {in.height,   in.width,    n.out_h,      n.out_w,      n.kernel[0],   n.kernel[1],  n.stride[0],
@@ -29,7 +30,14 @@ void cut(Task& t, const Node& n, int64_t window_bytes, int64_t tile_floats, int 
   if (chunks * splits < wanted && most > 1) chunks = std::min((pixels + kTilePixels - 1) / kTilePixels, wanted);
   int chunk = (pixels + chunks - 1) / chunks;
   if (chunk > 1 && most > 1) chunk = static_cast<int>(round_up(chunk, kTilePixels));
-  t.units = {pixels, chunk, splits, (pixels + chunk - 1) / chunk * splits};
+  bool in_order = false;
+  if (!t.means.empty()) {
+    // Whole rows, so that no two units share one. Where a row is too long, units run in order.
+    in_order = n.out_w > kMostPixels || std::max(window_bytes, 4 * tile_floats) * n.out_w > kMostRowBytes;
+    const int rows = std::max(1, (chunk + n.out_w / 2) / n.out_w);
+    if (!in_order) chunk = std::min(rows, n.out_h) * n.out_w;
+  }
+  t.units = {pixels, chunk, splits, (pixels + chunk - 1) / chunk * splits, in_order};
   // Register tiles are computed whole. Of the longest windows only one is computed at a time, in a tile of one or two.
   t.pixels_of_scratch = chunk + (most == 1 ? 3 : kChunkSlack);
   t.window_bytes = window_bytes;
@@ -59,19 +67,30 @@ uint32_t flag_of(StepKind kind) {
     case StepKind::store: return Stage::kStore;
     case StepKind::binarize: return Stage::kBinarize;
     case StepKind::quantize: return Stage::kQuantize;
+    case StepKind::multiply: return Stage::kMultiply;
+    case StepKind::sigmoid: return Stage::kSigmoid;
+    case StepKind::mean: return Stage::kMean;
   }
   return 0;
 }
 
 Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places) {
-  constexpr uint32_t kOrder[] = {Stage::kAffine, Stage::kAdd, Stage::kTwoSlope, Stage::kClamp,
-                                 Stage::kStore,  Stage::kBinarize, Stage::kQuantize};
+  constexpr uint32_t kOrder[] = {Stage::kGate,  Stage::kMultiply, Stage::kAffine, Stage::kAdd,      Stage::kTwoSlope,
+                                 Stage::kClamp, Stage::kStore,    Stage::kMean,   Stage::kBinarize, Stage::kQuantize};
   const auto rank = [&](uint32_t flag) { return std::find(std::begin(kOrder), std::end(kOrder), flag) - kOrder; };
   ptrdiff_t reached = std::size(kOrder);
   for (const Step& s : n.epilogue) {
-    const uint32_t flag = flag_of(s.kind);
-    if (rank(flag) <= reached) t.stages.push_back({});
-    reached = rank(flag);
+    const Value& value = g.values[static_cast<size_t>(s.value)];
+    const bool gate = s.kind == StepKind::multiply && value.height == 1 && value.width == 1;
+    const uint32_t flag = gate ? uint32_t{Stage::kGate} : flag_of(s.kind);
+    if (flag == Stage::kSigmoid) {
+      if (t.stages.empty()) t.stages.push_back({});  // which makes the sums float
+      t.stages.push_back({});
+      reached = std::size(kOrder);
+    } else {
+      if (rank(flag) <= reached) t.stages.push_back({});
+      reached = rank(flag);
+    }
     Stage& stage = t.stages.back();
     stage.flags |= flag;
     const float *a = g.floats.data() + s.a.offset, *b = g.floats.data() + s.b.offset;
@@ -81,6 +100,18 @@ Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<P
       case StepKind::two_slope: stage.positive = a, stage.negative = b; break;
       case StepKind::clamp: stage.low = a, stage.high = b; break;
       case StepKind::add: stage.add = map; break;
+      case StepKind::multiply:
+        if (gate)
+          stage.gate = reinterpret_cast<const float*>(map.data);
+        else
+          stage.multiply = map;
+        break;
+      case StepKind::sigmoid: break;
+      case StepKind::mean:
+        t.row_sums.emplace_back(static_cast<size_t>(round_up(n.channels, 16) * n.out_h));
+        stage.row_sums = t.row_sums.back().data();
+        t.means.push_back({stage.row_sums, reinterpret_cast<float*>(map.data), n.channels, n.out_h, n.out_w});
+        break;
       case StepKind::store: stage.store = map; break;
       case StepKind::binarize:
         stage.threshold = a, stage.one_threshold = s.a.count == 1, stage.flip = s.flip;

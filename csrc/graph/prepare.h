@@ -43,11 +43,14 @@ struct Task {
   PoolArgs pool{};
   CopyArgs copy{};
 
+  std::vector<MeanArgs> means;  // to end when all units are done
+
   std::vector<Stage> stages;
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
   Buffer<uint32_t> weight, word_mask;
   Buffer<float> scale, offset, border_base, constant;
+  std::vector<Buffer<float>> row_sums;
   Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
 

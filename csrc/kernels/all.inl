@@ -3,6 +3,7 @@
 // its inline functions would be compiled with this set's flags and shared with the rest of the program.
 
 #include "kernels/conv/walk.inl"
+#include "kernels/epilogue/sigmoid.inl"
 #include "kernels/epilogue/epilogue.inl"
 #include "kernels/conv/tile.inl"
 #include "kernels/binary_conv/binary_conv.inl"
@@ -10,10 +11,12 @@
 #include "kernels/int8_conv/int8_conv.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/copy/copy.inl"
+#include "kernels/mean/mean.inl"
 #include "kernels/transform/transform.inl"
 
 namespace {
 constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset,
                                        binary_conv,  float_conv,   int8_conv,     pool,        copy,
-                                       transform_u8, transform_f32, binary_loop,  float_loop,  int8_loop};
+                                       mean,         transform_u8, transform_f32, binary_loop, float_loop,
+                                       int8_loop};
 }

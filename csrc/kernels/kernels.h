@@ -26,8 +26,9 @@ struct Map {
 };
 
 // ---------------------------------------------------------------------------------------------- epilogue
-// A run of steps in this order, each there or not: affine, add, two_slope, clamp, store, binarize, quantize. Every
-// epilogue is a sequence of stages; all but the last also leave y in the tile.
+// A run of steps in this order, each there or not: gate, multiply, affine, add, two_slope, clamp, store, mean, binarize,
+// quantize; or a sigmoid alone, never the first. Every epilogue is a sequence of stages; all but the last also leave y in
+// the tile. A gate is a multiplication by one factor a channel.
 struct Stage {
   enum Flag : uint32_t {
     kAdd = 1,
@@ -38,13 +39,20 @@ struct Stage {
     kAffine = 16,
     kClamp = 32,
     kQuantize = 64,
+    kGate = 128,
+    kMultiply = 256,
+    kMean = 512,
+    kSigmoid = 1024,
   };
   uint32_t flags;
   bool flip;             // binarize: y <= threshold instead of y >= threshold
   bool one_threshold;    // binarize: threshold[0] serves every channel
-  const float *scale, *shift, *positive, *negative, *low, *high, *threshold;
+  const float *scale, *shift, *positive, *negative, *low, *high, *threshold, *gate;
   float multiplier, zero;             // quantize
-  Map add, store, bits, codes;        // float, float, bits, uint8
+  Map multiply, add, store, bits, codes;  // float, float, float, bits, uint8
+  // mean: the sum of each row of the result, rows of round_up(O, 16). A stretch of a row goes on where the one before it
+  // ended, so stretches of one row run in order.
+  float* row_sums;
 };
 
 struct Epilogue {
@@ -58,6 +66,7 @@ struct Epilogue {
 // channels, epilogue included. Units are independent of one another. units = ceil(H*W / chunk) * splits.
 struct Units {
   int pixels, chunk, splits, count;
+  bool in_order;  // one after another: a row whose mean is taken lies in several chunks
 };
 
 struct Window {
@@ -146,6 +155,13 @@ struct CopyArgs {
   Epilogue epilogue;
 };
 
+// What is left of a mean when all units are done: mean[c] = (row_sums[0][c] + row_sums[1][c] + ...) / (height * width).
+struct MeanArgs {
+  const float* row_sums;
+  float* mean;
+  int channels, height, width;
+};
+
 // One image, planes of uint8 or float32, to the network's input map: 4 * channels bytes a pixel, or, with `codes`,
 // quantized to `channels` bytes.
 struct TransformArgs {
@@ -182,6 +198,7 @@ struct Kernels {
   void (*int8_conv)(const Int8ConvArgs&, int unit, const Scratch&);
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
+  void (*mean)(const MeanArgs&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
   bool (*transform_f32)(const TransformArgs&, const float* planes);  // false if a number is not finite
   // The bare inner loops, for measuring what the machine could do; `memory` has kLoopFloats. They return how many

@@ -30,6 +30,10 @@ def test_values_of_every_operator() -> None:
         Value("float32", (21, 3, 4)),
         Value("uint8", (6, 5, 9)),
         Value("float32", (4, 5, 5)),
+        Value("float32", (6, 1, 1)),
+        Value("float32", (6, 1, 1)),
+        Value("float32", (6, 5, 9)),
+        Value("float32", (6, 1, 1)),
     ]
 
 

@@ -27,6 +27,7 @@ struct TileShapes {
 }  // namespace
 
 #include "kernels/conv/walk.inl"
+#include "kernels/epilogue/sigmoid.inl"
 #include "kernels/epilogue/epilogue.inl"
 #include "kernels/conv/tile.inl"
 #include "kernels/int8_conv/int8_conv.inl"
@@ -35,7 +36,7 @@ struct TileShapes {
 // known must not be compiled with these flags.
 namespace {
 constexpr netsuke::Kernels kKernels = {"amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, int8_conv,
-                                       nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, int8_loop};
+                                       nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, int8_loop};
 }
 
 const netsuke::Kernels& netsuke::amx_kernels() { return kKernels; }

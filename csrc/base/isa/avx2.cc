@@ -18,6 +18,7 @@ inline F f_load(const float* p) { return _mm256_loadu_ps(p); }
 inline void f_store(float* p, F a) { _mm256_storeu_ps(p, a); }
 inline F f_set1(float x) { return _mm256_set1_ps(x); }
 inline F f_add(F a, F b) { return _mm256_add_ps(a, b); }
+inline F f_mul(F a, F b) { return _mm256_mul_ps(a, b); }
 inline F f_div(F a, F b) { return _mm256_div_ps(a, b); }
 inline F f_fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F f_max(F a, F b) { return _mm256_max_ps(a, b); }
@@ -39,6 +40,9 @@ inline U u_broadcast(const uint8_t* p) {
 inline U u_zero() { return _mm256_setzero_si256(); }
 inline U u_add(U a, U b) { return _mm256_add_epi32(a, b); }
 inline F f_from_i32(U a) { return _mm256_cvtepi32_ps(a); }
+inline F f_pow2(F k) {
+  return _mm256_castsi256_ps(u_add(_mm256_slli_epi32(_mm256_castps_si256(k), 23), u_set1(0x3f800000u)));
+}
 
 constexpr int kCountSteps = 31;  // 31 * 8 bits <= 255
 struct B {

@@ -10,6 +10,7 @@ inline F f_load(const float* p) { return _mm512_loadu_ps(p); }
 inline void f_store(float* p, F a) { _mm512_storeu_ps(p, a); }
 inline F f_set1(float x) { return _mm512_set1_ps(x); }
 inline F f_add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F f_mul(F a, F b) { return _mm512_mul_ps(a, b); }
 inline F f_div(F a, F b) { return _mm512_div_ps(a, b); }
 inline F f_fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 inline F f_max(F a, F b) { return _mm512_max_ps(a, b); }
@@ -31,6 +32,9 @@ inline U u_broadcast(const uint8_t* p) {
 inline U u_zero() { return _mm512_setzero_si512(); }
 inline U u_add(U a, U b) { return _mm512_add_epi32(a, b); }
 inline F f_from_i32(U a) { return _mm512_cvtepi32_ps(a); }
+inline F f_pow2(F k) {
+  return _mm512_castsi512_ps(u_add(_mm512_slli_epi32(_mm512_castps_si512(k), 23), u_set1(0x3f800000u)));
+}
 
 using D = U;
 inline D d_zero() { return u_zero(); }

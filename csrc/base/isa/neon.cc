@@ -22,6 +22,7 @@ inline F f_load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
 inline void f_store(float* p, F x) { vst1q_f32(p, x.a), vst1q_f32(p + 4, x.b); }
 inline F f_set1(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
 inline F f_add(F x, F y) { return {vaddq_f32(x.a, y.a), vaddq_f32(x.b, y.b)}; }
+inline F f_mul(F x, F y) { return {vmulq_f32(x.a, y.a), vmulq_f32(x.b, y.b)}; }
 inline F f_div(F x, F y) { return {vdivq_f32(x.a, y.a), vdivq_f32(x.b, y.b)}; }
 inline F f_fma(F x, F y, F z) { return {vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b)}; }
 // Not vmaxq and vminq: they answer otherwise where an operand is NaN.
@@ -55,6 +56,10 @@ inline U u_broadcast(const uint8_t* p) {
 inline U u_zero() { return u_set1(0); }
 inline U u_add(U x, U y) { return {vaddq_u32(x.a, y.a), vaddq_u32(x.b, y.b)}; }
 inline F f_from_i32(U x) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.a)), vcvtq_f32_s32(vreinterpretq_s32_u32(x.b))}; }
+inline float32x4_t pow2(float32x4_t k) {
+  return vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(k), 23), vdupq_n_u32(0x3f800000u)));
+}
+inline F f_pow2(F k) { return {pow2(k.a), pow2(k.b)}; }
 
 constexpr int kCountSteps = 31;  // 31 * 8 bits <= 255
 inline uint32x4_t bytes_add(uint32x4_t acc, uint32x4_t x) {

@@ -26,6 +26,7 @@ inline F f_load(const float* p) { return lanes<F>([&](int i) { return p[i]; }); 
 inline void f_store(float* p, F a) { __builtin_memcpy(p, a.v, sizeof a.v); }
 inline F f_set1(float x) { return lanes<F>([&](int) { return x; }); }
 inline F f_add(F a, F b) { return lanes<F>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline F f_mul(F a, F b) { return lanes<F>([&](int i) { return a.v[i] * b.v[i]; }); }
 inline F f_div(F a, F b) { return lanes<F>([&](int i) { return a.v[i] / b.v[i]; }); }
 inline F f_fma(F a, F b, F c) { return lanes<F>([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); }); }
 inline F f_max(F a, F b) { return lanes<F>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
@@ -55,6 +56,13 @@ inline U u_broadcast(const uint8_t* p) {
 inline U u_zero() { return u_set1(0); }
 inline U u_add(U a, U b) { return lanes<U>([&](int i) { return a.v[i] + b.v[i]; }); }
 inline F f_from_i32(U a) { return lanes<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
+inline F f_pow2(F k) {
+  U bits;
+  __builtin_memcpy(bits.v, k.v, sizeof bits.v);
+  bits = lanes<U>([&](int i) { return (bits.v[i] << 23) + 0x3f800000u; });
+  __builtin_memcpy(k.v, bits.v, sizeof bits.v);
+  return k;
+}
 
 constexpr int kCountSteps = netsuke::kNoLimit;
 inline uint32_t popcount(uint32_t x) {

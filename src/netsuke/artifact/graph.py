@@ -1,8 +1,8 @@
 """The graph of a compressed network: what a `.netsuke` file holds, as plain data with numpy arrays.
 
 A graph is a list of nodes in running order. A node *produces* one float32 map, channel by channel, and then runs
-its `epilogue` over it: steps in order, on the value y. `Store`, `Binarize` and `Quantize` do not change y, they write
-it out as a new value. Values are numbered: 0 is the normalised input; each writing step, in order, makes the next
+its `epilogue` over it: steps in order, on the value y. `Store`, `Binarize`, `Quantize` and `Mean` do not change y, they
+write a new value. Values are numbered: 0 is the normalised input; each writing step, in order, makes the next
 number. A value is float32, bits or uint8, has a shape (C, H, W), and every node reads only values made before it.
 
 The meaning of every operator is defined in docs/format.md and by `artifact/reference.py`.
@@ -30,6 +30,18 @@ class Add:
     """y = y + value"""
 
     value: int
+
+
+@dataclass
+class Multiply:
+    """y = y * value. The value has the shape of the result, or (C, 1, 1): one factor a channel, such as a gate."""
+
+    value: int
+
+
+@dataclass
+class Sigmoid:
+    """y = 1 / (1 + exp(-y)), as docs/format.md defines it to the last bit."""
 
 
 @dataclass
@@ -73,8 +85,16 @@ class Store:
     out: int
 
 
-Write = Binarize | Quantize | Store  # the steps that make a value
-Step = Affine | Add | TwoSlope | Clamp | Write
+@dataclass
+class Mean:
+    """Write the mean of every channel over the whole map: a float32 value of shape (C, 1, 1)."""
+
+    out: int
+
+
+Read = Add | Multiply  # the steps that read another value
+Write = Binarize | Quantize | Store | Mean  # the steps that make a value
+Step = Affine | Read | TwoSlope | Sigmoid | Clamp | Write
 
 
 # ------------------------------------------------------------------------------------------- nodes

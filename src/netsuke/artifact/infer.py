@@ -48,10 +48,13 @@ from .graph import (
     InputTransform,
     Int8Conv2d,
     MaxPool,
+    Mean,
+    Multiply,
     Node,
     Output,
     PadChannels,
     Quantize,
+    Sigmoid,
     Step,
     Store,
     TwoSlope,
@@ -231,6 +234,13 @@ class Inference:
             elif isinstance(step, Add):
                 if self.value(step.value, "float32").shape != shape or step.value >= made_before:
                     raise Error(f"it adds value {step.value}, which is not of its result's shape or not made before")
+            elif isinstance(step, Multiply):
+                factor = self.value(step.value, "float32").shape
+                if factor not in (shape, (shape[0], 1, 1)) or step.value >= made_before:
+                    raise Error(
+                        f"it multiplies by value {step.value}, which is not of its result's shape or (C, 1, 1), "
+                        "or not made before"
+                    )
             elif isinstance(step, TwoSlope):
                 _floats("positive", step.positive, shape[0])
                 _floats("negative", step.negative, shape[0])
@@ -249,16 +259,19 @@ class Inference:
                 self._make("uint8", step.out, shape)
             elif isinstance(step, Store):
                 self._make("float32", step.out, shape)
-            else:
+            elif isinstance(step, Mean):
+                self._make("float32", step.out, (shape[0], 1, 1), rows=shape[1])
+            elif not isinstance(step, Sigmoid):
                 raise Error(f"{type(step).__name__} is not a step of docs/format.md")
 
-    def _make(self, kind: str, out: Any, shape: Shape) -> None:
+    def _make(self, kind: str, out: Any, shape: Shape, rows: int = 0) -> None:
         if not _is_integer(out) or out != len(self.values):
             raise Error(f"it makes value {shorten(out)}, but the next one is {len(self.values)}")
-        self._append(kind, shape)
+        self._append(kind, shape, rows)
 
-    def _append(self, kind: str, shape: Shape) -> None:
-        self._count(shape)
+    def _append(self, kind: str, shape: Shape, rows: int = 0) -> None:
+        """rows: of the map that a mean is of; an engine keeps a sum of each."""
+        self._count((shape[0], shape[1] + rows, shape[2]))
         self.values.append(Value(kind, shape))
 
     def _count(self, shape: Shape) -> None:

@@ -7,7 +7,7 @@ over these numbers, with zeros outside the image; nothing is packed here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import prod
+from math import factorial, prod
 
 import numpy as np
 
@@ -25,9 +25,13 @@ from .graph import (
     Graph,
     Int8Conv2d,
     MaxPool,
+    Mean,
+    Multiply,
     Node,
     PadChannels,
     Quantize,
+    Read,
+    Sigmoid,
     Step,
     Store,
     TwoSlope,
@@ -91,7 +95,7 @@ class Reference:
 
         Args:
             index: position of the node in the graph.
-            values: what the node reads, by id: its inputs and what its `add` steps add. (N, C, H, W): float32,
+            values: what the node reads, by id: its inputs and what its steps add or multiply by. (N, C, H, W): float32,
                 uint8, or bits as int8 -1/+1.
 
         Returns:
@@ -103,7 +107,7 @@ class Reference:
         if not 0 <= index < len(self.graph.nodes):
             raise Error(f"there is no node {index}; the graph has {len(self.graph.nodes)}")
         node = self.graph.nodes[index]
-        read = [*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))]
+        read = [*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Read))]
         check_values(values, {value: self.values[value] for value in read})
         return _run(node, values)
 
@@ -256,6 +260,10 @@ def _run_epilogue(steps: list[Step], y: np.ndarray, values: Mapping[int, np.ndar
             y = fma(y, _channels(step.scale), _channels(step.shift))
         elif isinstance(step, Add):
             y = y + values[step.value]
+        elif isinstance(step, Multiply):
+            y = y * values[step.value]
+        elif isinstance(step, Sigmoid):
+            y = _sigmoid(y)
         elif isinstance(step, TwoSlope):
             y = np.where(y >= 0, y * _channels(step.positive), y * _channels(step.negative))
         elif isinstance(step, Clamp):
@@ -273,7 +281,43 @@ def _run_epilogue(steps: list[Step], y: np.ndarray, values: Mapping[int, np.ndar
             made[step.out] = np.rint(t).astype(np.uint8)
         elif isinstance(step, Store):
             made[step.out] = y.copy()
+        elif isinstance(step, Mean):
+            made[step.out] = _mean(y)
     return made
+
+
+def _mean(y: np.ndarray) -> np.ndarray:
+    """Sums of the rows, x ascending; their sum, rows ascending; divided by the number of pixels."""
+    rows = np.zeros(y.shape[:3], np.float32)
+    for x in range(y.shape[3]):
+        rows = rows + y[:, :, :, x]
+    total = np.zeros(y.shape[:2], np.float32)
+    for row in range(y.shape[2]):
+        total = total + rows[:, :, row]
+    return (total / np.float32(y.shape[2] * y.shape[3]))[:, :, None, None]
+
+
+_LIMIT = np.float32(87)
+_ROUND = np.float32(12582912)  # 1.5 * 2^23: adding it leaves no bits behind the point
+_LOG2_E, _LN2, _LN2_REST = (np.float32(float.fromhex(f)) for f in ("0x1.715476p+0", "0x1.62e43p-1", "-0x1.05c61p-29"))
+_FACTORIALS = [np.float32(1 / factorial(n)) for n in range(7, -1, -1)]
+
+
+def _sigmoid(y: np.ndarray) -> np.ndarray:
+    """docs/format.md, section 4: x = -y = k ln 2 + r, e^x = 2^k e^r, and e^r by its series up to r^7."""
+    x = fma(y, np.float32(-1), np.float32(0))
+    x = np.where(-_LIMIT > x, -_LIMIT, x)
+    x = np.where(_LIMIT < x, _LIMIT, x)
+    rounded = fma(x, _LOG2_E, _ROUND)
+    k = rounded - _ROUND
+    r = fma(k, -_LN2, x)
+    r = fma(k, -_LN2_REST, r)
+    p = np.full_like(r, _FACTORIALS[0])
+    for coefficient in _FACTORIALS[1:]:
+        p = fma(p, r, coefficient)
+    with np.errstate(over="ignore"):
+        power = (rounded.view(np.uint32) << np.uint32(23)) + np.uint32(0x3F800000)  # 2^k: k lies in the lowest bits
+    return np.float32(1) / (np.float32(1) + p * power.view(np.float32))
 
 
 def _channels(array: np.ndarray) -> np.ndarray:

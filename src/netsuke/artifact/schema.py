@@ -28,10 +28,13 @@ from .graph import (
     InputTransform,
     Int8Conv2d,
     MaxPool,
+    Mean,
+    Multiply,
     Node,
     Output,
     PadChannels,
     Quantize,
+    Sigmoid,
     Step,
     Store,
     TwoSlope,
@@ -149,6 +152,12 @@ def _step_to_json(step: Step, floats: Pool) -> dict[str, Any]:
         return {"op": "affine", "scale": floats.add(step.scale), "shift": floats.add(step.shift)}
     if isinstance(step, Add):
         return {"op": "add", "value": int(step.value)}
+    if isinstance(step, Multiply):
+        return {"op": "multiply", "value": int(step.value)}
+    if isinstance(step, Sigmoid):
+        return {"op": "sigmoid"}
+    if isinstance(step, Mean):
+        return {"op": "mean", "out": int(step.out)}
     if isinstance(step, TwoSlope):
         return {"op": "two_slope", "negative": floats.add(step.negative), "positive": floats.add(step.positive)}
     if isinstance(step, Clamp):
@@ -285,6 +294,12 @@ class _Reader:
             return Affine(self.floats(entry["scale"], channels), self.floats(entry["shift"], channels))
         if op == "add":
             return Add(entry["value"])
+        if op == "multiply":
+            return Multiply(entry["value"])
+        if op == "sigmoid":
+            return Sigmoid()
+        if op == "mean":
+            return Mean(entry["out"])
         if op == "two_slope":
             return TwoSlope(self.floats(entry["positive"], channels), self.floats(entry["negative"], channels))
         if op == "clamp":
@@ -355,6 +370,9 @@ _NODE_TYPES: dict[str, Any] = {
 _STEP_KEYS: dict[str, tuple[str, ...]] = {
     "affine": ("scale", "shift"),
     "add": ("value",),
+    "multiply": ("value",),
+    "sigmoid": (),
+    "mean": ("out",),
     "two_slope": ("negative", "positive"),
     "clamp": ("high", "low"),
     "binarize": ("flip", "out", "threshold"),

@@ -31,11 +31,14 @@ OPS = {
 STEPS = {
     "Affine": "affine",
     "Add": "add",
+    "Multiply": "multiply",
+    "Sigmoid": "sigmoid",
     "TwoSlope": "two_slope",
     "Clamp": "clamp",
     "Binarize": "binarize",
     "Quantize": "quantize",
     "Store": "store",
+    "Mean": "mean",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from netsuke.artifact import decode, infer, read_bytes
 from netsuke.artifact.contract import Error
-from netsuke.artifact.graph import Add, Write
+from netsuke.artifact.graph import Read, Write
 from netsuke.artifact.images import DTYPES, check_images, check_values
 
 try:
@@ -136,7 +136,7 @@ class Engine:
         if not 0 <= index < len(graph.nodes):
             raise Error(f"there is no node {index}; the graph has {len(graph.nodes)}")
         node = graph.nodes[index]
-        read = {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))}
+        read = {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Read))}
         check_values(values, {value: kinds[value] for value in read})
         made = {step.out: kinds[step.out] for step in node.epilogue if isinstance(step, Write)}
         batch = len(values[node.inputs[0]])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from netsuke.artifact.contract import MAX_NAME, Error, first_line
-from netsuke.artifact.graph import Binarize, Graph, Identity, Node, Output, Step, Store
+from netsuke.artifact.graph import Binarize, Graph, Identity, Mean, Node, Output, Step, Store
 from netsuke.lowering.capture import Captured
 
 Padding = tuple[int, int, int, int]
@@ -119,6 +119,14 @@ class Builder:
         """Run pointwise steps on x."""
         self.plain(x)
         return self.add(Identity(self.name(), [x.value]), x.size, x.shape, *steps)
+
+    def mean(self, x: Map) -> Map:
+        """The mean of every channel of x over the whole map: a map (N, C, 1, 1)."""
+        self.plain(x)
+        out = self._new_value(Origin(self.node.name))
+        self.graph.nodes.append(Identity(self.name(), [x.value], [Mean(out)]))
+        size = (x.size[0], 1, 1)
+        return Map(out, size, size)
 
     def binarize(self, x: Map, threshold: np.ndarray, flip: bool) -> int:
         """The bits of x: the id of the new value."""

@@ -19,7 +19,10 @@ from netsuke.artifact.graph import (
     Concat,
     Conv2d,
     MaxPool,
+    Multiply,
     PadChannels,
+    Sigmoid,
+    Step,
     TwoSlope,
 )
 from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped
@@ -173,6 +176,8 @@ def avg_pool2d(
     if x.features is not None:
         raise b.refuse("it needs a map of shape (N, C, H, W)")
     k, s, p = _two(kernel), _two(stride or kernel), _two(padding)
+    if k == x.size[1:] and x.padding == NO_PADDING and p == (0, 0) and divisor_override is None:
+        return b.mean(x)
     if x.padding != NO_PADDING and p != (0, 0) and not count_include_pad:
         raise b.refuse("count_include_pad=False behind a padded map is not supported")
     height, width = (x.size[1] + x.padding[0] + x.padding[2], x.size[2] + x.padding[1] + x.padding[3])
@@ -211,6 +216,8 @@ def mean(b: Builder, x: Any, dims: Any, keepdim: bool = False, *, dtype: Any = N
 
 
 def _average(b: Builder, x: Map, kernel: tuple[int, int]) -> Map:
+    if kernel == x.size[1:]:
+        return b.mean(x)
     node = AveragePool(b.name(), [x.value], kernel=kernel, stride=kernel)
     if kernel[0] > MAX_KERNEL or kernel[1] > MAX_KERNEL:
         raise b.refuse(f"an average over more than {MAX_KERNEL} pixels a side is not supported")
@@ -299,6 +306,32 @@ def hardtanh(b: Builder, x: Any, low: float = -1.0, high: float = 1.0) -> Map:
     return clamp(b, x, low, high)
 
 
+@handles("aten.sigmoid.default")
+def sigmoid(b: Builder, x: Any) -> Map:
+    return b.step(b.plain(x), Sigmoid())
+
+
+@handles("aten.silu.default")
+def silu(b: Builder, x: Any) -> Map:
+    return b.step(b.plain(x), Sigmoid(), Multiply(x.value))
+
+
+@handles("aten.hardsigmoid.default")
+def hardsigmoid(b: Builder, x: Any) -> Map:
+    return b.step(b.plain(x), *_hard_sigmoid(x))
+
+
+@handles("aten.hardswish.default")
+def hardswish(b: Builder, x: Any) -> Map:
+    return b.step(b.plain(x), *_hard_sigmoid(x), Multiply(x.value))
+
+
+def _hard_sigmoid(x: Map) -> list[Step]:
+    """relu6(x + 3) / 6"""
+    c = x.size[0]
+    return [Affine(np.full(c, 1 / 6), np.full(c, 0.5)), Clamp(np.zeros(c), np.ones(c))]
+
+
 @handles("aten.clamp.default", "aten.clamp.Tensor")
 def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Map:
     x = b.plain(x)
@@ -348,8 +381,25 @@ def neg(b: Builder, x: Any) -> Map:
 @handles("aten.mul.Tensor", "aten.mul.Scalar")
 def mul(b: Builder, x: Any, y: Any) -> Map:
     if isinstance(x, Map) and isinstance(y, Map):
-        raise b.refuse("a product of two feature maps is not supported yet")
+        return _product(b, b.plain(x), b.plain(y))
     return _affine(b, x, y, 0.0) if isinstance(x, Map) else _affine(b, y, x, 0.0)
+
+
+def _product(b: Builder, x: Map, y: Map) -> Map:
+    if x.size == y.size and x.shape == y.shape:
+        # The one made later may still be at hand when the product is made.
+        x, y = (x, y) if x.value > y.value else (y, x)
+        return b.step(x, Multiply(y.value))
+    for whole, gate in ((x, y), (y, x)):
+        if gate.shape == gate.size == (whole.size[0], 1, 1) and whole.shape == whole.size:
+            return b.step(whole, Multiply(gate.value))
+    raise b.refuse(f"it multiplies maps of shapes (N, {x.shape}) and (N, {y.shape}): make them equal, or one (N, C, 1, 1)")
+
+
+@handles("aten.lerp.Scalar", "aten.lerp.Tensor")
+def lerp(b: Builder, x: Any, y: Any, weight: Any) -> Map:
+    """x + weight * (y - x), as (1 - weight) * x + weight * y."""
+    return add(b, mul(b, x, 1 - b.constant(weight)), mul(b, y, weight))
 
 
 @handles("aten.div.Tensor", "aten.div.Scalar")

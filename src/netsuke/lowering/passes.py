@@ -22,6 +22,7 @@ from netsuke.artifact.graph import (
     MaxPool,
     Node,
     Output,
+    Read,
     Step,
     Store,
     Write,
@@ -53,7 +54,7 @@ def drop_dead(graph: Graph) -> Graph:
         if steps:
             steps.reverse()
             used.update(node.inputs)
-            used.update(step.value for step in steps if isinstance(step, Add))
+            used.update(step.value for step in steps if isinstance(step, Read))
             kept.append(replace(node, epilogue=steps))
     return replace(graph, nodes=kept[::-1])
 
@@ -80,11 +81,11 @@ def _is_slice(node: Node) -> TypeGuard[MaxPool]:
 
 
 def fuse_taps(graph: Graph) -> Graph:
-    """Identity nodes that only write (binarize, quantize, store) move to where their input is stored."""
+    """Identity nodes that only write (binarize, quantize, store, mean) move to where their input is stored."""
     nodes: list[Node] = []
     for node in graph.nodes:
         node = replace(node, epilogue=list(node.epilogue))
-        host = _producer(nodes, node.inputs[0]) if isinstance(node, Identity) else None
+        host = _storer(nodes, node.inputs[0]) if isinstance(node, Identity) else None
         taps = all(isinstance(step, Write) for step in node.epilogue)
         if host is not None and taps and len(host.epilogue) + len(node.epilogue) <= MAX_STEPS:
             at = _position(host, node.inputs[0]) + 1
@@ -98,7 +99,7 @@ def fuse_epilogues(graph: Graph) -> Graph:
     """Identity nodes move into the epilogue of the node that made their input, or one operand of their addition.
 
     The host is the convolution if there is a choice, a binary one first: its result is still in registers. Operands
-    of additions must be made before the host, which moves down behind them where nothing in between reads it.
+    of additions and products must be made before the host, which moves down behind them where nothing in between reads it.
     """
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -116,11 +117,11 @@ def _take_over(nodes: list[Node], node: Identity) -> bool:
         variants.append(replace(node, inputs=[node.epilogue[0].value], epilogue=swapped))
     candidates = []
     for variant in variants:
-        host = _producer(nodes, variant.inputs[0])
+        host = _storer(nodes, variant.inputs[0])
         if host is not None and _is_last(host, variant.inputs[0]):
             candidates.append((_rank(host), -_index(nodes, host), host, variant))
     for _, _, host, variant in sorted(candidates, key=lambda c: c[:2]):
-        operands = {step.value for step in variant.epilogue if isinstance(step, Add)}
+        operands = {step.value for step in variant.epilogue if isinstance(step, Read)}
         if operands & _written(host) or len(host.epilogue) + len(variant.epilogue) > MAX_STEPS:
             continue
         at = _index(nodes, host)
@@ -203,8 +204,8 @@ def renumber(graph: Graph) -> tuple[Graph, dict[int, int]]:
     for node in graph.nodes:
         steps: list[Step] = []
         for step in node.epilogue:
-            if isinstance(step, Add):
-                step = Add(ids[step.value])
+            if isinstance(step, Read):
+                step = replace(step, value=ids[step.value])
             elif isinstance(step, Write):
                 ids[step.out] = len(ids)
                 step = replace(step, out=ids[step.out])
@@ -219,7 +220,7 @@ def _uses(graph: Graph) -> dict[int, int]:
     """How often each value is read."""
     count: dict[int, int] = {}
     for node in graph.nodes:
-        for value in [*node.inputs, *(s.value for s in node.epilogue if isinstance(s, Add))]:
+        for value in [*node.inputs, *(s.value for s in node.epilogue if isinstance(s, Read))]:
             count[value] = count.get(value, 0) + 1
     for output in graph.outputs:
         count[output.value] = count.get(output.value, 0) + 1
@@ -231,11 +232,16 @@ def _written(node: Node) -> set[int]:
 
 
 def _read(node: Node) -> set[int]:
-    return {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Add))}
+    return {*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Read))}
 
 
 def _producer(nodes: list[Node], value: int) -> Node | None:
     return next((node for node in nodes if value in _written(node)), None)
+
+
+def _storer(nodes: list[Node], value: int) -> Node | None:
+    """The node at some step of which y is `value`: it stores it. (The mean of y is another value.)"""
+    return next((node for node in nodes if any(isinstance(s, Store) and s.out == value for s in node.epilogue)), None)
 
 
 def _index(nodes: list[Node], node: Node) -> int:

@@ -36,10 +36,18 @@ def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
     images: (N, C, H, W), normalised. A float32 value comes as float64 (N, C, H, W), a bits value as int8, -1 or +1.
     Values that the module has no tensor for are left out.
     """
+    return trace64_binarized(lowered, images)[0]
+
+
+def trace64_binarized(
+    lowered: Lowered, images: np.ndarray
+) -> tuple[dict[int, np.ndarray], dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """`trace64`, and for each bits value what the module binarizes, (N, C, H, W), and at which threshold, (1,) or (C,)."""
     recorder = _Recorder(lowered.captured.module)
     with torch.no_grad():
         recorder.run(torch.from_numpy(np.asarray(images, np.float64)))
-    values = {}
+    values: dict[int, np.ndarray] = {}
+    binarized: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for index, value in enumerate(artifact.infer(lowered.graph)):
         origin = lowered.origin.get(index)
         if origin is None or origin.padded:
@@ -49,5 +57,6 @@ def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
         if origin.bits:
             args = recorder.inputs[origin.name]  # of ops.binary_conv2d or ops.binary_linear
             result = ops.activation_signs(args[0], args[5], args[6]).to(torch.int8)
+            binarized[index] = (args[0].reshape(len(images), *value.shape).numpy(), args[5].numpy())
         values[index] = result.reshape(len(images), *value.shape).numpy()
-    return values
+    return values, binarized
