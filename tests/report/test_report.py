@@ -15,6 +15,7 @@ from netsuke import Error
 from netsuke.analyze import Landscape, cost
 from netsuke.report import Point, Section, page, published, read_runs
 from netsuke.report.pictures import accuracy_against_ops, contours, curves, maps
+from netsuke.report.runs import designs
 from netsuke.report.style import svg
 
 LOG = """step,epoch,loss,learning_rate,train_accuracy,validation_accuracy,images_per_second,seconds,resumed
@@ -52,6 +53,20 @@ def test_runs_are_read_as_training_left_them(runs: Path) -> None:
         read_runs(runs / "empty")
     with pytest.raises(Error, match="there is no folder"):
         read_runs(runs / "nowhere")
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_design(runs: Path) -> None:
+    for name, seed, rate in (("full-0", 0, 0.1), ("full-1", 1, 0.1), ("plain-0", 0, 0.2), ("plain-1", 1, 0.2)):
+        folder = runs / "study" / name
+        folder.mkdir(parents=True)
+        text = f'seed = {seed}\n[model]\nname = "resnet20"\n[optimizer]\nlearning_rate = {rate}\n'
+        (folder / "recipe.toml").write_text(text)
+        (folder / "log.csv").write_text(LOG)
+    found = designs(read_runs(runs / "study"))
+    assert {name: [run.name for run in group] for name, group in found.items()} == {
+        "full": ["full-0", "full-1"],
+        "plain": ["plain-0", "plain-1"],
+    }
 
 
 def test_published_operations_that_we_derived_are_what_the_networks_have() -> None:
@@ -104,8 +119,11 @@ def test_curves_and_points_and_maps_show_what_they_are_given(runs: Path) -> None
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines] == [(0.2, 70.0), (0.1, 71.0)]
     assert {text.get_text() for text in axes.texts} == {"theirs", "ours"}
     layer = np.arange(3 * 4 * 4.0).reshape(3, 4, 4)
-    figure = maps({"layer": layer}, channels=2)
-    assert [np.array_equal(axes.images[0].get_array(), layer[i]) for i, axes in enumerate(figure.axes)] == [True, True]
+    image = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
+    shown = [axes.images[0].get_array() for axes in maps(image, {"layer": layer}, channels=2).axes if axes.images]
+    assert [np.array_equal(a, b) for a, b in zip(shown, [image.transpose(1, 2, 0), *layer[:2]], strict=True)] == [
+        True
+    ] * 3
     pyplot.close("all")
 
 

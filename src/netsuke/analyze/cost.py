@@ -183,13 +183,11 @@ def _layer(name: str, module: nn.Module, role: str, own: list[nn.Parameter], don
     binary_parameters = multiplied if binary else 0
     flops = macs if not binary else TERMS_OF_A_SET * written if _has_offset(module) else 0
     bops = macs if binary else 0
-    # A layer without parameters multiplies activations alone: both of its operands are maps.
-    read = sum(work.read + (0 if held else work.weight) for work in done)
-    energy = (
-        arithmetic(bops, flops)
-        + weights(binary_parameters + (held - binary_parameters) * FLOAT_BITS)
-        + maps(read * (1 if binary else FLOAT_BITS), written * FLOAT_BITS)
-    )
+    energy = arithmetic(bops, flops) + weights(binary_parameters + (held - binary_parameters) * FLOAT_BITS)
+    for work in done:
+        # A layer without parameters multiplies activations alone: both of its operands are maps.
+        read = work.read + (0 if held else work.weight)
+        energy += maps(read * (1 if binary else FLOAT_BITS), work.written * FLOAT_BITS)
     floats = 0 if binary else multiplied
     return LayerCost(name, type(module).__name__, role, held, binary_parameters, floats, bops, flops, energy)
 

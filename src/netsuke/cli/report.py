@@ -80,7 +80,9 @@ def report(
         torch.set_num_threads(threads)
     wanted = Survey(points, images, radius, seed, statistics)  # type: ignore[arg-type]
     studied = [study(run, data) for run in read_runs(folder)]
-    parts = [sections.runs(studied, data), sections.curves(studied), sections.operations(studied, data)]
+    apart = sections.designs(studied)
+    parts = [sections.runs(studied, data), *([] if apart is None else [apart])]
+    parts += [sections.curves(studied), sections.operations(studied, data)]
     if landscape:
         for one in studied:
             survey(one, str(data), wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,36 @@ def runs(studied: Sequence[Studied], data: str | None) -> Section:
         "an estimate for one image at a time (Horowitz 2014, 45 nm); `netsuke profile` splits it up.",
     ]
     return Section("Runs", text, rows)
+
+
+def designs(studied: Sequence[Studied]) -> Section | None:
+    """Mean and spread of runs that differ in their seed alone; None where no two do."""
+    from netsuke.report import Section
+    from netsuke.report.runs import designs
+
+    groups = designs([one.run for one in studied])
+    if all(len(group) == 1 for group in groups.values()):
+        return None
+    facts = {one.run.name: one.facts() for one in studied}
+    rows = [["design", "seeds", "training", "held out", "test"]]
+    for name, group in groups.items():
+        own = [facts[run.name] for run in group]
+        columns = [
+            [one["train_accuracy"] for one in own],
+            [one["validation_accuracy"] for one in own],
+            [one["test"] and one["test"]["top1"] for one in own],
+        ]
+        rows.append([name, str(len(group)), *(_spread(column) for column in columns)])
+    text = ["Runs whose recipes differ in the seed alone: accuracy in per cent, mean and sample deviation."]
+    return Section("Designs", text, rows)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    deviation = f" ± {statistics.stdev(known):.2f}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.2f}{deviation}" + (f" ({len(known)})" if len(known) < len(values) else "")
 
 
 def curves(studied: Sequence[Studied]) -> Section:
@@ -126,7 +157,7 @@ def maps(one: Studied, data: str, layers: Sequence[str]) -> Section:
         return Section(title, ["It has no binary layer: name others with --layer."])
     image, _ = opened(one, data, "test").read(np.arange(1))
     found = feature_maps(one.module, torch.from_numpy(normalise(image, one.preprocess)), layers)
-    figure = maps({"the image": image[0], **{name: made.numpy() for name, made in found.items()}})
+    figure = maps(image[0], {name: made.numpy() for name, made in found.items()})
     return Section(title, (), (), [(f"feature maps of {one.run.name}", svg(figure))])
 
 

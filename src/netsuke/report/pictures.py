@@ -128,16 +128,21 @@ def _label(axes: Axes, points: list[tuple[Point, bool]]) -> None:
         taken.append(label.get_window_extent())
 
 
-def maps(found: Mapping[str, np.ndarray], channels: int = CHANNELS) -> Figure:
-    """A row a layer with its first `channels` maps: each row has a grey scale of its own, from its least to its most.
+def maps(image: np.ndarray, found: Mapping[str, np.ndarray], channels: int = CHANNELS) -> Figure:
+    """The image, and a row a layer with its first `channels` maps, each row from its least to its most.
 
-    found: layer -> (C, H, W), as `netsuke.analyze.feature_maps` gives it.
+    image: uint8 (C, H, W), C 1 or 3. found: layer -> (C, H, W), as `netsuke.analyze.feature_maps` gives it.
     """
+    lines = len(found) + 1
     with pyplot.rc_context(STYLE):
         figure, panels = pyplot.subplots(
-            len(found), channels, figsize=(1.05 * channels, 1.3 * len(found)), layout="constrained", squeeze=False
+            lines, channels, figsize=(1.05 * channels, 1.3 * lines), layout="constrained", squeeze=False
         )
-        for row, (name, layer) in zip(panels, found.items(), strict=True):
+        for axes in panels[0]:
+            axes.set_axis_off()
+        panels[0, 0].imshow(image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        panels[0, 0].set_title(f"the image, {'x'.join(map(str, image.shape))}", loc="left", fontsize=8)
+        for row, (name, layer) in zip(panels[1:], found.items(), strict=True):
             for axes in row:
                 axes.set_axis_off()
             for axes, channel in zip(row, layer, strict=False):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,19 @@ def read_runs(folder: Path) -> list[Run]:
     if not logs:
         raise Error(f"{folder} holds no run: `netsuke train RECIPE --data SPEC --out {folder}/NAME` makes one")
     return [_read(log, folder) for log in logs]
+
+
+def designs(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs in groups that differ in the seed alone, by what their names begin with in common."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        recipe = {key: value for key, value in run.recipe.items() if key not in ("seed", "about")}
+        groups.setdefault(json.dumps(recipe, sort_keys=True, default=str), []).append(run)
+    named: dict[str, list[Run]] = {}
+    for group in groups.values():
+        name = os.path.commonprefix([run.name for run in group]).rstrip("-_/. ") or group[0].name
+        named[name if name not in named else group[0].name] = group
+    return named
 
 
 def _read(log: Path, folder: Path) -> Run:
