@@ -86,6 +86,13 @@ def test_landscapes_and_maps(
     assert run_json(*command)["runs"][0]["landscape"] == figures["landscape"]
 
 
+def test_runs_are_chosen_by_name(runs: Path, tmp_path: Path, run_json: RunJson, fails: Fails) -> None:
+    out = tmp_path / "report.html"
+    made = run_json("report", runs, "--out", out, "--runs", "go*", "--runs", "nothing")
+    assert [run["name"] for run in made["runs"]] == ["going"]
+    assert "no run in" in fails("report", runs, "--out", out, "--runs", "ada")
+
+
 def test_errors(runs: Path, tmp_path: Path, data: str, fails: Fails) -> None:
     out = tmp_path / "report.html"
     assert "there is no folder" in fails("report", tmp_path / "none", "--out", out)

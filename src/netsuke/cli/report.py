@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,10 @@ def report(
     data: Annotated[
         str | None,
         typer.Option(metavar="SPEC", help="Data set of the runs: measures the accuracy on its test images."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--runs", metavar="PATTERN", help="Only runs whose name fits: '*-0'. Repeatable."),
     ] = None,
     landscape: Annotated[
         bool, typer.Option("--landscape", help="Draw the loss around each network, on training images of --data.")
@@ -79,7 +84,10 @@ def report(
     if threads is not None:
         torch.set_num_threads(threads)
     wanted = Survey(points, images, radius, seed, statistics)  # type: ignore[arg-type]
-    studied = [study(run, data) for run in read_runs(folder)]
+    chosen = [run for run in read_runs(folder) if any(fnmatch(run.name, pattern) for pattern in only or ["*"])]
+    if not chosen:
+        raise Error(f"no run in {folder} fits --runs {' or '.join(only or [])}: leave it out to see their names")
+    studied = [study(run, data) for run in chosen]
     apart = sections.designs(studied)
     parts = [sections.runs(studied, data), *([] if apart is None else [apart])]
     parts += [sections.curves(studied), sections.operations(studied, data)]
