@@ -6,7 +6,7 @@ image are cached. The teachers were trained on all training images too, so only 
 the even ones give the score, and the odd ones the accuracy that it is compared with. Everything is fixed beforehand;
 nothing is chosen by an outcome.
 
-    python benchmarks/knowledge_complexity.py --models ../shared/models/resnet_cifar10 \
+    python -m benchmarks.knowledge_complexity --models ../shared/models/resnet_cifar10 \
         --data cifar10:../shared/data/cifar-10-batches-bin --out build/knowledge_complexity [--share 1/2] [--page FILE]
 
 It may be killed at any time: started again it goes on where it was. --share 1/2 and --share 2/2 are two processes that
@@ -20,19 +20,20 @@ import json
 import statistics
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.study import first_images, measure, result_of, run_missing, share_of, spread, table
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from netsuke import Error, Preprocess, atomic
 from netsuke.analyze import knowledge_complexity
 from netsuke.cli.machine import cpu_name
-from netsuke.data import Dataset, normalise, open_dataset, subset
+from netsuke.data import Dataset, open_dataset, subset
 from netsuke.models import create_model, get_model, load_weights
 from netsuke.models.adabin_resnet import AdaBinCifarResNet
 from netsuke.models.resnet import pad_shortcut
@@ -111,51 +112,28 @@ def teach(study: Study, name: str, seed: int) -> dict[str, Any]:
         repr((recipe.augment, PREPROCESS)),
     )
     model = student(seed, study.train.num_classes)
-    folder(study, name, seed).mkdir(parents=True, exist_ok=True)
     row = fit(model, recipe, study.train, augment, teachers=teachers, output=Output(folder(study, name, seed)))
-    measured = {"odd": measure(model, study.half(odd=True)), "all": measure(model, study.test)}
+    measured = {"odd": measure(model, study.half(odd=True), PREPROCESS), "all": measure(model, study.test, PREPROCESS)}
     return {"teacher": name, "seed": seed, "test": measured, "last_epoch": row}
-
-
-@torch.inference_mode()
-def measure(model: nn.Module, data: Dataset) -> dict[str, float]:
-    """Accuracy in per cent, and the cross entropy with the labels in nats an image."""
-    right = loss = 0.0
-    for images, labels in data.batches(250):
-        logits, target = model(torch.from_numpy(normalise(images, PREPROCESS))), torch.from_numpy(labels)
-        right += float((logits.argmax(1) == target).sum())
-        loss += float(cross_entropy(logits, target, reduction="sum"))
-    return {"top1": round(100 * right / len(data), 3), "cross_entropy": round(loss / len(data), 5)}
 
 
 def folder(study: Study, name: str, seed: int) -> Path:
     return study.out / f"{name}-{seed}"
 
 
-def result_of(study: Study, name: str, seed: int) -> dict[str, Any] | None:
-    """The result of a finished run. Raises netsuke.Error where it is one of another study."""
-    path = folder(study, name, seed) / "result.json"
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text())
-    if result["study"] != json.loads(json.dumps(study.settings())):
-        raise Error(f"{path} is of a study with other settings: choose another --out, or give the same settings")
-    return result
-
-
 def run_share(study: Study, share: int, of: int) -> None:
     """Every run of this share that is not finished. A share has whole teachers, so that no output is made twice."""
-    for i, (name, seed) in enumerate(study.runs()):
-        if i // study.seeds % of != share - 1 or result_of(study, name, seed) is not None:
-            continue
-        print(f"{name} teaches the student of seed {seed}", file=sys.stderr, flush=True)
-        result = {**teach(study, name, seed), "study": study.settings()}
-        atomic.write(folder(study, name, seed) / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+    runs = [
+        (folder(study, name, seed), f"{name} teaches the student of seed {seed}", partial(teach, study, name, seed))
+        for i, (name, seed) in enumerate(study.runs())
+        if i // study.seeds % of == share - 1
+    ]
+    run_missing(runs, study.settings())
 
 
 def outcome(study: Study) -> dict[str, Any] | None:
     """Teachers by their score, what their students reached, and how often both agree. None while runs are missing."""
-    runs = [result_of(study, name, seed) for name, seed in study.runs()]
+    runs = [result_of(folder(study, name, seed), study.settings()) for name, seed in study.runs()]
     if any(run is None for run in runs):
         return None
     rows = []
@@ -182,12 +160,6 @@ def outcome(study: Study) -> dict[str, Any] | None:
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean and sample standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {"mean": round(statistics.fmean(values), 4), "deviation": round(deviation, 4)}
-
-
 def agreement(rows: list[dict[str, Any]], key: str, sign: int) -> int:
     """How many pairs of teachers the score `key` orders as the mean accuracy of their students does. sign: 1 where a
     small score is the better one, else -1."""
@@ -203,12 +175,11 @@ def page(found: dict[str, Any]) -> str:
     pm = "{mean:.2f} ± {deviation:.2f}".format_map
     head = ["teacher", "parameters", "held-out cross entropy", "its accuracy", "knowledge complexity"]
     head += ["students, odd images", "students, all images", "students' cross entropy, all"]
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     for row in found["rows"]:
         own = [row["name"], f"{row['parameters']:,}", f"{row['cross_entropy']:.3f}", f"{row['top1']:.1f} %"]
         own += [f"{row['complexity']:.4f}", pm(row["students_odd_top1"]), pm(row["students_all_top1"])]
         lines.append([*own, pm(row["students_all_cross_entropy"])])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     reached = [row["students_odd_top1"] for row in found["rows"]]
     apart = max(r["mean"] for r in reached) - min(r["mean"] for r in reached)
     images = found["images"][1] // 2
@@ -225,7 +196,7 @@ images, {found["views"]} fixed augmentations each, on {found["machine"]}. Lowest
 teachers' own figures are from the even test images. Students: mean and sample deviation over the seeds; accuracies in
 per cent, cross entropies in nats.
 
-{table}
+{table(lines)}
 
 On the odd images, the best and the worst teacher's students are {apart:.2f} points apart; seeds deviate by
 {seeds:.2f} points on average, and the standard error of one accuracy on these {images} images is {error:.2f}.
@@ -251,12 +222,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     try:
         train, test = (open_dataset(given.data, split) for split in ("train", "test"))
-        if given.images:
-            train = subset(train, np.arange(min(given.images, len(train))))
+        train = subset(train, first_images(train, given.images))
         teachers = {name: published(name, given.models) for name in given.teachers.split(",")}
         study = Study(teachers, train, test, given.out, given.epochs, given.seeds, given.views, given.precision)
-        share, of = (int(number) for number in given.share.split("/"))
-        run_share(study, share, of)
+        run_share(study, *share_of(given.share))
         found = outcome(study)
         if found is None:
             print("the other share has runs to do", file=sys.stderr)

@@ -1,20 +1,18 @@
-"""The pictures of docs/benchmarks.md. Colours are Okabe and Ito's, which colour-blind readers tell apart."""
+"""The pictures of docs/benchmarks.md."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-OURS, INK, FAINT = "#0072B2", "#222222", "#8A8A8A"
+from netsuke.report.style import FAINT, INK, OURS, STYLE, spread, svg
+
+__all__ = ["growth", "latency", "number", "spread", "svg"]
+
 LINES = {
     "onnxruntime_f32": ("ONNX Runtime float32", "#D55E00", "s"),
     "openvino_int8": ("OpenVINO int8", "#009E73", "^"),
@@ -26,18 +24,6 @@ PANELS = {
     "width": "channels of the first stage",
     "batch": "images in a batch",
     "threads": "threads",
-}
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "netsuke",  # the same figures give the same file
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
 }
 
 
@@ -110,16 +96,6 @@ def _panel(axes: Axes, points: list[dict[str, Any]]) -> None:
         )  # fmt: skip
 
 
-def spread(heights: dict[str, float], least: float) -> dict[str, float]:
-    """The same heights, moved upwards as far as needed for labels to be `least` apart."""
-    moved: dict[str, float] = {}
-    below = None
-    for label, height in sorted(heights.items(), key=lambda item: item[1]):
-        below = height if below is None else max(height, below + least)
-        moved[label] = below
-    return moved
-
-
 def _plain(axes: Axes, which: str) -> None:
     """Ticks at 1, 2, 5 of each decade, written as plain numbers."""
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -132,12 +108,3 @@ def number(value: float) -> str:
     """Three significant digits, without an exponent."""
     places = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     return f"{value:.{places}f}"
-
-
-def svg(figure: Figure) -> bytes:
-    """The figure as a file; the figure is closed."""
-    content = io.BytesIO()
-    with pyplot.rc_context(STYLE):
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
-    return content.getvalue()

@@ -1,5 +1,23 @@
 """What can be told about networks without training them."""
 
+from netsuke.analyze.cost import EDITIONS, Bits, Cost, LayerCost, cost
+from netsuke.analyze.energy import Energy
+from netsuke.analyze.feature_maps import feature_maps
 from netsuke.analyze.knowledge_complexity import TeacherScore, knowledge_complexity
+from netsuke.analyze.landscape import Landscape, Smoothness, loss_landscape, smoothness
 
-__all__ = ["TeacherScore", "knowledge_complexity"]
+__all__ = [
+    "EDITIONS",
+    "Bits",
+    "Cost",
+    "Energy",
+    "Landscape",
+    "LayerCost",
+    "Smoothness",
+    "TeacherScore",
+    "cost",
+    "feature_maps",
+    "knowledge_complexity",
+    "loss_landscape",
+    "smoothness",
+]

@@ -15,6 +15,8 @@ from netsuke.cli.evaluate import evaluate
 from netsuke.cli.export import export
 from netsuke.cli.info import info
 from netsuke.cli.models import models
+from netsuke.cli.profile import profile
+from netsuke.cli.report import report
 from netsuke.cli.train import train
 
 USER_ERROR = 2
@@ -33,6 +35,8 @@ app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("info")(info)
+app.command("profile")(profile)
+app.command("report")(report)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,154 @@
+"""A training run and its network: what it costs, what it reaches, how the loss around it is shaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netsuke.artifact.contract import Error
+from netsuke.cli.evaluate import Classifier, accuracy
+from netsuke.cli.output import remark, stderr_console
+from netsuke.cli.profile import PICOJOULES, cost_of
+from netsuke.data import Dataset, Preprocess, holdout, normalise, open_dataset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from netsuke.analyze import Cost, Landscape
+    from netsuke.analyze.landscape import Statistics
+    from netsuke.report import Run
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a landscape is made with; as the arguments of `netsuke.analyze.loss_landscape`. images: how many."""
+
+    points: int
+    images: int
+    radius: float
+    seed: int
+    statistics: Statistics
+
+
+@dataclass
+class Studied:
+    """module: with the trained weights. It, cost and classes are None while the run has no weights yet."""
+
+    run: Run
+    preprocess: Preprocess
+    module: nn.Module | None = None
+    cost: Cost | None = None
+    classes: int | None = None
+    test: dict[str, Any] | None = None
+    landscape: Landscape | None = field(default=None, repr=False)
+
+    def facts(self) -> dict[str, Any]:
+        from netsuke.analyze.landscape import summary
+
+        cost = self.cost
+        return {
+            "name": self.run.name,
+            "model": self.run.model,
+            "epoch": len(self.run.rows),
+            "loss": self.run.last("loss"),
+            "train_accuracy": self.run.last("train_accuracy"),
+            "validation_accuracy": self.run.last("validation_accuracy"),
+            "test": self.test,
+            "parameters": None if cost is None else cost.parameters,
+            "ops": None if cost is None else cost.ops(),
+            "size_bytes": None if cost is None else cost.size_bytes(),
+            "energy_millijoule": None if cost is None else cost.energy.total / PICOJOULES,
+            "landscape": None if self.landscape is None else summary(self.landscape),
+        }
+
+
+def study(run: Run, data: str | None) -> Studied:
+    """The run's network, its cost and, given data, its accuracy on the test images."""
+    from netsuke.models import create_model, get_model, load_weights
+    from netsuke.nn import progressive
+
+    entry = get_model(run.model)
+    made = Studied(run, Preprocess(**entry.preprocess))
+    if run.weights is None:
+        remark(f"{run.name} has no weights yet: of it there are only the figures of its log")
+        return made
+    made.classes = _classes(run)
+    arguments = {"num_classes": made.classes, **run.recipe["model"].get("arguments", {})}
+    made.module = load_weights(create_model(run.model, **arguments), run.weights).eval()
+    progressive(made.module, 1.0)
+    shape = entry.input
+    if data is not None:
+        dataset = opened(made, data, "test")
+        images, _ = dataset.read(np.arange(1))
+        shape = images.shape[1], images.shape[2], images.shape[3]
+        made.test = accuracy(Classifier(lambda x: _logits(made, x), shape, made.preprocess, {}), dataset)
+    made.cost, _ = cost_of(run.model, arguments, shape[1])
+    return made
+
+
+def opened(studied: Studied, data: str, split: str) -> Dataset:
+    return open_dataset(data, split, studied.preprocess, channels=len(studied.preprocess.mean))
+
+
+def survey(studied: Studied, data: str, wanted: Survey) -> None:
+    """The landscape of a run with weights, on evenly spaced images that it was trained on, kept in the run's folder."""
+    if studied.module is None:
+        return
+    import torch
+    from rich.progress import Progress
+
+    from netsuke.analyze import loss_landscape
+
+    run, dataset = studied.run, opened(studied, data, "train")
+    if run.recipe.get("validation"):
+        dataset, _ = holdout(dataset, run.recipe["validation"], run.recipe.get("seed", 0))
+    images, labels = (np.concatenate(parts) for parts in zip(*dataset.batches(250, wanted.images), strict=True))
+    with Progress(console=stderr_console(), transient=True) as bars:
+        bar = bars.add_task(f"landscape of {run.name}", total=1.0)
+        studied.landscape = loss_landscape(
+            studied.module,
+            torch.from_numpy(normalise(images, studied.preprocess)),
+            torch.from_numpy(labels),
+            wanted.points,
+            wanted.radius,
+            wanted.seed,
+            wanted.statistics,
+            cache=run.folder / "landscape.json",
+            progress=lambda share: bars.update(bar, completed=share),
+        )
+
+
+def _logits(studied: Studied, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    assert studied.module is not None
+    with torch.inference_mode():
+        return studied.module(torch.from_numpy(normalise(images, studied.preprocess))).numpy()
+
+
+def _classes(run: Run) -> int:
+    """How many classes the run's network tells apart: a recipe leaves it to the data, but the weights say it."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from netsuke.models import create_model
+
+    arguments = {key: v for key, v in run.recipe["model"].get("arguments", {}).items() if key != "num_classes"}
+    with torch.device("meta"):
+        two, three = (create_model(run.model, n, **arguments).state_dict() for n in (2, 3))
+    places = {
+        name: axis
+        for name in two
+        for axis, sizes in enumerate(zip(two[name].shape, three[name].shape, strict=True))
+        if sizes == (2, 3)
+    }
+    try:
+        with safe_open(str(run.weights), "pt") as file:
+            found = {int(file.get_slice(name).get_shape()[axis]) for name, axis in places.items()}
+    except (SafetensorError, IndexError):
+        raise Error(f"{run.weights} is damaged, or does not belong to {run.model}: check it") from None
+    if len(found) != 1:
+        raise Error(f"{run.weights} does not say how many classes its network has: it is no {run.model}")
+    return found.pop()
