@@ -38,7 +38,7 @@ Latent latent(uintptr_t weight, nb::tuple strides, uintptr_t alpha_w, uintptr_t 
 Unit unit(nb::dict d) {
   const auto floats = [&](const char* key) { return at<float>(nb::cast<uintptr_t>(d[key])); };
   Unit u{};
-  u.pixels = nb::cast<int64_t>(d["pixels"]), u.channels = nb::cast<int64_t>(d["channels"]);
+  u.images = nb::cast<int64_t>(d["images"]), u.image = nb::cast<int64_t>(d["image"]), u.channels = nb::cast<int64_t>(d["channels"]);
   u.half = nb::cast<bool>(d["half"]), u.batch = nb::cast<bool>(d["batch"]), u.published = nb::cast<bool>(d["published"]);
   u.z = floats("z"), u.r = floats("r");
   u.weight = floats("weight"), u.bias = floats("bias"), u.mean = floats("mean"), u.rstd = floats("rstd");
@@ -59,17 +59,17 @@ NB_MODULE(_kernels, m) {
   m.def("isa", [] { return select_kernels().isa; });
   m.def("available", &available);
   m.def("use", &use);
-  m.def("unit_forward", [](nb::dict d, uintptr_t y, uintptr_t a, uintptr_t bits, int threads) {
+  m.def("unit_forward", [](nb::dict d, uintptr_t y, uintptr_t a, uintptr_t bits, uintptr_t means, int threads) {
     const Unit u = unit(d);
     nb::gil_scoped_release release;
-    forward(u, {at<void>(y), at<void>(a), at<uint16_t>(bits)}, threads);
+    forward(u, {at<void>(y), at<void>(a), at<uint16_t>(bits), at<float>(means)}, threads);
   });
-  m.def("unit_backward", [](nb::dict d, uintptr_t grad_y, uintptr_t grad_a, uintptr_t grad_v, uintptr_t grad_z,
+  m.def("unit_backward", [](nb::dict d, uintptr_t grad_y, uintptr_t grad_a, uintptr_t grad_means, uintptr_t grad_v, uintptr_t grad_z,
                             uintptr_t weight, uintptr_t bias, uintptr_t positive, uintptr_t negative, uintptr_t alpha,
                             uintptr_t beta, uintptr_t rsign, int threads) {
     const Unit u = unit(d);
     nb::gil_scoped_release release;
-    backward(u, {at<void>(grad_y), at<void>(grad_a), at<void>(grad_v), at<void>(grad_z), at<float>(weight),
+    backward(u, {at<void>(grad_y), at<void>(grad_a), at<float>(grad_means), at<void>(grad_v), at<void>(grad_z), at<float>(weight),
                  at<float>(bias), at<float>(positive), at<float>(negative), at<float>(alpha), at<float>(beta), at<float>(rsign)}, threads);
   });
   m.def("weight_forward", [](nb::tuple shape, uintptr_t latent, bool half, uintptr_t alpha, uintptr_t beta, uintptr_t out) {

@@ -10,15 +10,23 @@
 namespace netsuke::train {
 namespace {
 
-int64_t runs_of(const Unit& u) { return (u.pixels + kRun - 1) / kRun; }
+// body(run, image) for every image, the images of a run one after another.
+template <class Body>
+int64_t each_run(const Unit& u, int threads, const Body& body) {
+  const int64_t of_run = std::max<int64_t>(1, kRun / u.image), runs = (u.images + of_run - 1) / of_run;
+  parallel(runs, threads, [&](int64_t run) {
+    for (int64_t image = run * of_run; image < std::min((run + 1) * of_run, u.images); ++image) body(run, image);
+  });
+  return runs;
+}
 
-// run(begin, end, sums) for every run of pixels; the sums of all, rows x channels, in the order of the pixels.
-template <class Run>
-std::vector<double> add_up(const Unit& u, int64_t rows, int threads, const Run& run) {
-  const int64_t runs = runs_of(u), size = rows * u.channels;
-  std::vector<float> parts(static_cast<size_t>(runs * size));
-  parallel(runs, threads, [&](int64_t i) {
-    run(i * kRun, std::min((i + 1) * kRun, u.pixels), parts.data() + i * size);
+// body(image, first pixel, last pixel, sums) for every image; the sums of all, rows x channels, in the order of the pixels.
+template <class Body>
+std::vector<double> add_up(const Unit& u, int64_t rows, int threads, const Body& body) {
+  const int64_t size = rows * u.channels;
+  std::vector<float> parts(static_cast<size_t>(u.images * size));  // as many as there can be runs
+  const int64_t runs = each_run(u, threads, [&](int64_t run, int64_t image) {
+    body(image, image * u.image, (image + 1) * u.image, parts.data() + run * size);
   });
   std::vector<double> sums(static_cast<size_t>(size));
   for (int64_t i = 0; i < runs; ++i)
@@ -38,10 +46,10 @@ void measure(const Unit& u, const Kernels& kernels, int threads) {
   const size_t channels = static_cast<size_t>(u.channels);
   std::vector<float> pivot(channels);
   for (size_t c = 0; c < channels; ++c) pivot[c] = first_pixel(u, static_cast<int64_t>(c));
-  const auto sums = add_up(u, 2, threads, [&](int64_t begin, int64_t end, float* part) {
+  const auto sums = add_up(u, 2, threads, [&](int64_t, int64_t begin, int64_t end, float* part) {
     kernels.moments(u, pivot.data(), begin, end, part);
   });
-  const double n = static_cast<double>(u.pixels);
+  const double n = static_cast<double>(u.pixels());
   for (size_t c = 0; c < channels; ++c) {
     const double offset = sums[c] / n, variance = std::max(sums[channels + c] / n - offset * offset, 0.0);
     const double mean = pivot[c] + offset;
@@ -71,16 +79,22 @@ void forward(const Unit& u, const Forward& f, int threads) {
   const Kernels& kernels = select_kernels();
   if (u.batch) measure(u, kernels, threads);
   const Rows rows(u);
-  parallel(runs_of(u), threads, [&](int64_t i) {
-    kernels.forward(u, rows.affine(), f, i * kRun, std::min((i + 1) * kRun, u.pixels));
+  each_run(u, threads, [&](int64_t, int64_t image) {
+    Forward own = f;
+    if (f.means) own.means = f.means + image * u.channels, std::fill_n(own.means, u.channels, 0.f);
+    kernels.forward(u, rows.affine(), own, image * u.image, (image + 1) * u.image);
+    if (f.means)
+      for (int64_t c = 0; c < u.channels; ++c) own.means[c] /= static_cast<float>(u.image);
   });
 }
 
 void backward(const Unit& u, const Backward& b, int threads) {
   const Kernels& kernels = select_kernels();
   const Rows rows(u);
-  const auto sums = add_up(u, kSums, threads, [&](int64_t begin, int64_t end, float* part) {
-    kernels.backward(u, rows.affine(), b, begin, end, part);
+  const auto sums = add_up(u, kSums, threads, [&](int64_t image, int64_t begin, int64_t end, float* part) {
+    Backward own = b;
+    if (b.grad_means) own.grad_means = b.grad_means + image * u.channels;
+    kernels.backward(u, rows.affine(), own, begin, end, part);
   });
   const size_t channels = static_cast<size_t>(u.channels);
   const auto of = [&](Sum k, size_t c) { return sums[static_cast<size_t>(k) * channels + c]; };
@@ -95,15 +109,15 @@ void backward(const Unit& u, const Backward& b, int threads) {
     alpha += of(kSumAlpha, c), beta += of(kSumBeta, c);
     if (b.grad_rsign) b.grad_rsign[c] = static_cast<float>(-of(kSumBeta, c));  // the sum runs over -estimate
     // grad_z = scale * (grad_v - mean(grad_v) - (z - mean) * rstd^2 * mean(grad_v * (z - mean)))
-    const double scale = rows.scale[c], n = static_cast<double>(u.pixels);
+    const double scale = rows.scale[c], n = static_cast<double>(u.pixels());
     const double slope = u.batch ? -scale * rstd * rstd * of(kSumVZ, c) / n : 0;
     by_v[c] = rows.scale[c], by_z[c] = static_cast<float>(slope);
     constant[c] = u.batch ? static_cast<float>(-scale * of(kSumV, c) / n - slope * u.mean[c]) : 0.f;
   }
   if (b.grad_alpha) *b.grad_alpha = static_cast<float>(alpha), *b.grad_beta = static_cast<float>(beta);
   if (!b.grad_z) return;
-  parallel(runs_of(u), threads, [&](int64_t i) {
-    kernels.backward_norm(u, b, by_v.data(), by_z.data(), constant.data(), i * kRun, std::min((i + 1) * kRun, u.pixels));
+  each_run(u, threads, [&](int64_t, int64_t image) {
+    kernels.backward_norm(u, b, by_v.data(), by_z.data(), constant.data(), image * u.image, (image + 1) * u.image);
   });
 }
 

@@ -34,11 +34,13 @@ void forward_of(const Unit& u, const Affine& affine, const Forward& f, int64_t b
     if (binary) set = binary_set(u, maps, c);
     const F scale = maps.row(affine.scale, c), shift = maps.row(affine.shift, c);
     const F positive = u.positive ? maps.row(u.positive, c) : set1(1), negative = u.negative ? maps.row(u.negative, c) : set1(1);
+    F sum{};
     for (int64_t x = from; x < to; ++x) {
       const int64_t i = x * u.channels + c;
       F v = maps.get(u.z, i) * scale + shift;
       if (add) v += maps.get(u.r, i);
       const F y = v * select(v >= 0, positive, negative);
+      sum += y;
       if (f.y) maps.put(f.y, i, y);
       if (binary) {
         const I positive_sign = (y - set.beta) * set.sign >= 0;
@@ -46,6 +48,7 @@ void forward_of(const Unit& u, const Affine& affine, const Forward& f, int64_t b
         if (f.bits) f.bits[i / L] = bits_of(positive_sign);
       }
     }
+    if (f.means) maps.add(f.means, c, sum);
   });
 }
 
@@ -63,6 +66,7 @@ void backward_of(const Unit& u, const Affine& affine, const Backward& b, int64_t
     }
     const F scale = maps.row(affine.scale, c), shift = maps.row(affine.shift, c), mean = maps.row(u.mean, c);
     const F positive = u.positive ? maps.row(u.positive, c) : set1(1), negative = u.negative ? maps.row(u.negative, c) : set1(1);
+    const F of_mean = b.grad_means ? maps.row(b.grad_means, c) * (1.f / static_cast<float>(u.image)) : F{};
     F sum_v{}, sum_vz{}, sum_positive{}, sum_negative{}, sum_alpha{}, sum_beta{};
     for (int64_t x = from; x < to; ++x) {
       const int64_t i = x * u.channels + c;
@@ -71,7 +75,7 @@ void backward_of(const Unit& u, const Affine& affine, const Backward& b, int64_t
       if (add) v += maps.get(u.r, i);
       // At exactly 0 both rectifiers of the two slopes have slope 0; PReLU has the negative one.
       const F slope = u.positive ? select(v > 0, positive, select(v < 0, negative, F{})) : select(v > 0, positive, negative);
-      F g = b.grad_y ? maps.get(b.grad_y, i) : F{};
+      F g = b.grad_y ? maps.get(b.grad_y, i) + of_mean : of_mean;
       if (binary) {
         const F ga = maps.get(b.grad_a, i);
         const F d = v * slope - set.beta, s = d * set.inverse;

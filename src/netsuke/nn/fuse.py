@@ -19,7 +19,7 @@ from netsuke.nn.layers import BinaryConv2d
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.product import gated
 from netsuke.nn.recoupling import InfoRecoupling
-from netsuke.nn.unit import BINARIZERS, Unit, unit
+from netsuke.nn.unit import BINARIZERS, Made, Unit, unit
 
 # operator's in-place functions.
 _IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor")
@@ -36,7 +36,7 @@ class _Fused(nn.Module):
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "reader", reader)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Made:
         if self.reader is not None and self.reader.binary_a is not self.parts.binarizer:
             raise Error("a layer has another activation binarizer than when the network was fused: fuse it again")
         return unit(x, residual, self.parts)
@@ -64,8 +64,12 @@ class _Recoupled(nn.Module):
         super().__init__()
         object.__setattr__(self, "recoupling", recoupling)
 
-    def forward(self, x: Tensor, y: Tensor, other: Tensor | None = None) -> Tensor:
-        return gated(y, self.recoupling.factors(x, y), other)
+    def forward(
+        self, x: Tensor, y: Tensor, other: Tensor | None = None, of_x: Tensor | None = None, of_y: Tensor | None = None
+    ) -> Tensor:
+        """of_x, of_y: the means of the maps, where they are at hand."""
+        of_x, of_y = (z.mean((2, 3), keepdim=True) if m is None else m for z, m in ((x, of_x), (y, of_y)))
+        return gated(y, self.recoupling.factors(of_x, of_y), other)
 
 
 class _Proxy(fx.Proxy):
@@ -117,6 +121,9 @@ def fuse(model: nn.Module) -> nn.Module:
     for node in list(graph.nodes):
         if _binarizes(_module(node, modules)):
             _binarize_at(node, graph, modules, made)
+    for node in list(graph.nodes):
+        if isinstance(made.get(str(node.target)), _Recoupled):
+            _take_means(node, graph, made)
     if not made:
         return model
     read = {str(node.target): _attribute(model, str(node.target)) for node in graph.nodes if node.op == "get_attr"}
@@ -301,6 +308,26 @@ def _recouple_at(node: fx.Node, graph: fx.Graph, modules: dict[str, nn.Module], 
     graph.erase_node(last)
     if last is not node:
         graph.erase_node(node)
+
+
+def _take_means(node: fx.Node, graph: fx.Graph, made: dict[str, nn.Module]) -> None:
+    """Let units that make the maps of a recoupling make their means as well."""
+    x, y, *other = node.args
+    means = [_mean_of(z, graph, made) for z in (x, y)]
+    node.args = (x, y, other[0] if other else None, *means)
+
+
+def _mean_of(value: Any, graph: fx.Graph, made: dict[str, nn.Module]) -> fx.Node | None:
+    source = value.args[0] if value.target is operator.getitem and value.args[1] == 0 else None
+    fused = made.get(str(source.target)) if isinstance(source, fx.Node) else None
+    if source is None or not isinstance(fused, _Fused) or fused.parts.norm is fused.parts.nonlinearity is None:
+        return None
+    object.__setattr__(fused, "parts", fused.parts._replace(means=True))
+    known = next((u for u in source.users if u.target is operator.getitem and u.args[1] == 3), None)
+    if known is not None:
+        return known
+    with graph.inserting_after(source):
+        return graph.call_function(operator.getitem, (source, 3))
 
 
 def _binarizes(layer: nn.Module | None) -> bool:

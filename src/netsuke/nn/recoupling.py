@@ -42,12 +42,12 @@ class InfoRecoupling(nn.Module):
         self.scale = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.factors(x, y) * y
+        return self.factors(x.mean((2, 3), keepdim=True), y.mean((2, 3), keepdim=True)) * y
 
     def factors(self, x: Tensor, y: Tensor) -> Tensor:
-        """g of the mix: (N, C, 1, 1)."""
+        """g, from the means of both maps: all (N, C, 1, 1)."""
         if self.training:
             with torch.no_grad():
                 self.scale.clamp_(0, 1)
-        means = self.scale * x.mean((2, 3), keepdim=True) + (1 - self.scale) * y.mean((2, 3), keepdim=True)
+        means = self.scale * x + (1 - self.scale) * y
         return self.gate(means)

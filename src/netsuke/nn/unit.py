@@ -20,12 +20,14 @@ class Unit(NamedTuple):
     """norm -> + residual -> nonlinearity -> binarizer. Any may be missing.
 
     bits_suffice: who reads the binarized map takes its bits, so that the map itself need not be written.
+    means: y's mean in each image is wanted too.
     """
 
     norm: nn.BatchNorm2d | None
     nonlinearity: Maxout | nn.PReLU | None
     binarizer: AdaBinActivation | RSign | Sign | None
     bits_suffice: bool = False
+    means: bool = False
 
     def slopes(self) -> tuple[Tensor | None, Tensor | None]:
         """A channel each, of what is positive and of what is negative; None for 1."""
@@ -34,38 +36,53 @@ class Unit(NamedTuple):
         return None, None if self.nonlinearity is None else self.nonlinearity.weight
 
 
-def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """y = nonlinearity(norm(x) + residual), its binarized form, and the signs of that as bits.
+class Made(NamedTuple):
+    """What a unit makes of its input: y, the binarized y, the signs of that as bits, and the means of y.
 
-    The last two are None without a binarizer, bits also where no compiled kernel ran or C is no multiple of 16; they
-    are int16 (N, H, W, C / 16), bit i of a word for channel i. Where bits suffice, the binarized form is a
-    placeholder of its shape, through which the gradient flows.
+    y (N, C, H, W). a: (N, C, H, W), or None without a binarizer; where bits suffice, a placeholder of that shape,
+    through which the gradient flows. bits: int16 (N, H, W, C / 16), bit i of a word for channel i; None without a
+    binarizer, where no compiled kernel ran and where C is no multiple of 16. means: (N, C, 1, 1), or None.
+    """
 
-    x, residual, y: (N, C, H, W). Float32 and bfloat16 maps on a CPU, in channels_last, go through the compiled kernels,
+    y: Tensor
+    a: Tensor | None
+    bits: Tensor | None
+    means: Tensor | None
+
+
+def unit(x: Tensor, residual: Tensor | None, parts: Unit) -> Made:
+    """y = nonlinearity(norm(x) + residual), its binarized form, and what else `parts` asks for.
+
+    x, residual: (N, C, H, W). Float32 and bfloat16 maps on a CPU, in channels_last, go through the compiled kernels,
     which keep x and the residual alone for the backward; others through the modules themselves. Both compute the same,
     up to rounding: where the modules round every step to bfloat16, the kernels round once.
     """
-    if parts[:2] == (None, None) and residual is None:  # y is x, which the kernels do not write again
-        made = _run(x, None, parts)
-        return x, *made[1:]
-    return _run(x, residual, parts)
-
-
-def _run(x: Tensor, residual: Tensor | None, parts: Unit) -> tuple[Tensor, Tensor | None, Tensor | None]:
     if not _fast(x, residual, parts):
         y = x if parts.norm is None else parts.norm(x)
         y = y if residual is None else y + residual
         y = y if parts.nonlinearity is None else parts.nonlinearity(y)
-        return y, None if parts.binarizer is None else parts.binarizer(y), None
+        a = None if parts.binarizer is None else parts.binarizer(y)
+        return Made(y, a, None, y.mean((2, 3), keepdim=True) if parts.means else None)
     norm, binary = parts.norm, parts.binarizer
     if norm is not None and norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
     adaptive = binary if isinstance(binary, AdaBinActivation) else None
-    y, a, bits = _Unit.apply(
+    y, a, bits, means = _Unit.apply(
         x, residual, norm and norm.weight, norm and norm.bias, *parts.slopes(), adaptive and adaptive.alpha_a,
-        adaptive and adaptive.beta_a, _bias(binary, x), norm, binary, parts.bits_suffice,
+        adaptive and adaptive.beta_a, _bias(binary, x), parts,
     )  # fmt: skip
-    return (y, a, bits if bits.numel() else None) if binary is not None else (y, None, None)
+    y = x if _keeps(parts, residual) else y
+    return Made(
+        y,
+        None if binary is None else a,
+        bits if bits.numel() else None,
+        means[:, :, None, None] if parts.means else None,
+    )
+
+
+def _keeps(parts: Unit, residual: Tensor | None) -> bool:
+    """Whether y is x, which the kernels then do not write again."""
+    return parts.norm is None and parts.nonlinearity is None and residual is None
 
 
 def _bias(binarizer: nn.Module | None, x: Tensor) -> Tensor | None:
@@ -121,35 +138,37 @@ class _Unit(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None,
         positive: Tensor | None, negative: Tensor | None, alpha: Tensor | None, beta: Tensor | None,
-        rsign: Tensor | None, norm: nn.BatchNorm2d | None, binarizer: nn.Module | None, bits_suffice: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        rsign: Tensor | None, parts: Unit,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        norm, binarizer = parts.norm, parts.binarizer
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
         n, channels, h, w = x.shape
         batch, mean, rstd, running = _statistics(norm, channels)
         ctx.settings = {
-            "pixels": n * h * w, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,
+            "images": n, "image": h * w, "channels": channels, "half": x.dtype == torch.bfloat16, "batch": batch,
             "epsilon": 0.0 if norm is None else norm.eps, "momentum": 0.0 if norm is None else norm.momentum,
             "published": getattr(binarizer, "center", "") == "published", "bound": getattr(binarizer, "bound", 0.0),
         }  # fmt: skip
         tensors = (x, residual, mean, rstd, weight, bias, positive, negative, alpha, beta, rsign)
         words = channels // CHANNELS if binarizer is not None and channels % CHANNELS == 0 else 0
         bits = torch.empty((n, h, w, words), dtype=torch.int16, device=x.device)
-        same = norm is None and residual is None and negative is None
+        same = _keeps(parts, residual)
+        means = torch.empty((n, channels) if parts.means else 0)
         y = x.new_empty(1).expand(x.shape) if same else torch.empty_like(x)
-        if binarizer is None or (bits_suffice and words):
+        if binarizer is None or (parts.bits_suffice and words):
             a, written = x.new_empty(1).expand(x.shape), None
         else:
             a = written = torch.empty_like(x)
         kernels.unit_forward(
             _arguments(ctx.settings, tensors, running), 0 if same else address(y), address(written),
-            address(bits) if words else 0, torch.get_num_threads(),
+            address(bits) if words else 0, address(means) if parts.means else 0, torch.get_num_threads(),
         )  # fmt: skip
         ctx.normalises = norm is not None
         ctx.mark_non_differentiable(bits)
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        return y, a, bits
+        return y, a, bits, means
 
     @staticmethod
     @once_differentiable
@@ -160,16 +179,17 @@ class _Unit(torch.autograd.Function):
             None if t is None else t.to(x.dtype).contiguous(memory_format=torch.channels_last)
             for t in (residual, *grads[:2])
         )
+        grad_means = None if grads[3] is None else grads[3].float().contiguous()
         parameters = rest[2:]
         grad_v = torch.empty_like(x)
         grad_x = torch.empty_like(x) if ctx.normalises else None
         own = [None if p is None else torch.empty_like(p) for p in parameters]
         kernels.unit_backward(
-            _arguments(ctx.settings, (x, residual, *rest)), address(grad_y), address(grad_a), address(grad_v),
-            address(grad_x), *map(address, own), torch.get_num_threads(),
+            _arguments(ctx.settings, (x, residual, *rest)), address(grad_y), address(grad_a), address(grad_means),
+            address(grad_v), address(grad_x), *map(address, own), torch.get_num_threads(),
         )  # fmt: skip
         grad_x = grad_v if grad_x is None else grad_x
-        return grad_x, None if residual is None else grad_v, *own, None, None, None
+        return grad_x, None if residual is None else grad_v, *own, None
 
 
 def _statistics(norm: nn.BatchNorm2d | None, channels: int) -> tuple[bool, Tensor, Tensor, tuple[Any, Any]]:
