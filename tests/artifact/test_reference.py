@@ -534,8 +534,8 @@ def run_steps(steps: list[Step], x: np.ndarray) -> np.ndarray:
 
 def test_sigmoid_is_within_3_units_of_the_true_one() -> None:
     rng = np.random.default_rng(0)
-    y = np.concatenate([np.linspace(-87, 87, 200_000), rng.standard_normal(100_000) * 5, rng.uniform(-1e-3, 1e-3, 1000)])
-    y = y.astype(np.float32)
+    parts = (np.linspace(-87, 87, 200_000), rng.standard_normal(100_000) * 5, rng.uniform(-1e-3, 1e-3, 1000))
+    y = np.concatenate(parts).astype(np.float32)
     true = 1 / (1 + np.exp(-y.astype(np.float64)))
     found = run_steps([Sigmoid()], y.reshape(1, 1, 301, -1)).reshape(-1)
     assert (np.abs(found - true) / np.spacing(true.astype(np.float32))).max() < 3

@@ -16,12 +16,16 @@ from netsuke.artifact.graph import (
     Add,
     AveragePool,
     Binarize,
+    Concat,
     Identity,
     InputTransform,
     MaxPool,
+    Mean,
+    Multiply,
     Output,
     PadChannels,
     Quantize,
+    Sigmoid,
     Store,
     TwoSlope,
 )
@@ -168,6 +172,45 @@ def test_convolutions_of_many_chunks(isa: str, threads: int) -> None:
             graphs.uint8_graph(shape, graphs.int8_conv2d(rng, 5, 70, kernel, **window)),
         ):
             check(graph, isa, some_images(graph), threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("width", [1, 43, 500])
+def test_means_of_many_chunks(isa: str, width: int, threads: int) -> None:
+    """Rows that threads share among them, and (500) rows longer than a chunk; of stretches of each border class."""
+    rng, shape = np.random.default_rng(13), (5, 7 if width == 500 else 61, width)
+    gate = graphs.conv2d(rng, 21, 21, (1, 1), name="gate")
+    for graph in (
+        graphs.bits_graph(shape, graphs.binary_conv2d(rng, 5, 21, (3, 3), **SAME)),
+        graphs.float_graph(shape, graphs.conv2d(rng, 5, 21, (3, 3), **SAME)),
+        graphs.uint8_graph(shape, graphs.int8_conv2d(rng, 5, 21, (3, 3), **SAME)),
+    ):
+        first = graph.outputs[0].value
+        graph.nodes[-1].epilogue = [Store(first), Mean(first + 1)]
+        gate.inputs, gate.epilogue = [first + 1], [Sigmoid(), Store(first + 2)]
+        steps = [Multiply(first + 2), Multiply(first), Store(first + 3), Mean(first + 4), Sigmoid(), Mean(first + 5)]
+        graph.nodes += [gate, Identity("gated", [first], steps)]
+        graph.outputs = [Output(first + at, 4) for at in (1, 2, 3, 4, 5)]
+        check(graph, isa, some_images(graph, batch=2), threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_concat_of_every_depth(isa: str, threads: int) -> None:
+    """Inputs that begin at whole vectors are read where they lie, others are copied together."""
+    for first in (1, 7, 8, 15, 16, 17, 31, 32, 33, 48):
+        shape = (first, 9, 11)
+        nodes = [
+            graphs.conv2d(np.random.default_rng(first), first, second, (1, 1), epilogue=[Store(number)])
+            for number, second in enumerate((5, 16, first), 1)
+        ]
+        channels = first + 5 + 16 + first
+        threshold = graphs.floats(np.random.default_rng(first), "grid", channels)
+        slopes = [graphs.floats(np.random.default_rng(at), "normal", channels) for at in (1, 2)]
+        steps = [Mean(4), Binarize(threshold, False, 5), TwoSlope(slopes[0], slopes[1]), Store(6), Mean(7)]
+        join = Concat("join", [0, 2, 3, 1], steps)
+        seen = graphs.binary_conv2d(np.random.default_rng(0), channels, 3, (1, 1), inputs=[5], epilogue=[Store(8)])
+        graph = Graph("concat", shape, [*nodes, join, seen], [Output(v, 4) for v in (4, 6, 7, 8)])
+        check(graph, isa, some_images(graph, batch=2), threads)
 
 
 def test_two_readers_of_one_halo(isa: str) -> None:

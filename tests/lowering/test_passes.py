@@ -19,6 +19,8 @@ from netsuke.artifact.graph import (
     Graph,
     Identity,
     MaxPool,
+    Mean,
+    Multiply,
     Node,
     Output,
     Step,
@@ -248,3 +250,45 @@ def test_renumber() -> None:
     assert after.nodes[1].epilogue == [Add(1), Store(3)]
     assert [type(step) for step in before.nodes[1].epilogue] == [Add, Store]
     assert before.nodes[1].inputs == [3], "the graph that came in was changed"
+
+
+# ------------------------------------------------------------------------------------------- gates
+def test_a_mean_is_taken_where_its_map_is_made_and_once() -> None:
+    before = graph(
+        conv(0, Store(1)),
+        identity(1, Mean(2), name="mean"),
+        identity(1, Mean(3), name="the same mean"),
+        identity(1, affine(), Store(4), name="later"),
+        identity(4, Mean(5), name="another mean"),
+        identity(1, Multiply(2), Multiply(3), Store(6), name="gated"),
+        outputs=(3, 5, 6),
+    )
+    after = passes.optimise(before)
+    assert [node.name for node in after.nodes] == ["conv", "gated"]
+    assert [type(s) for s in after.nodes[0].epilogue if not isinstance(s, Affine)] == [Store, Mean, Mean]
+    mean = after.outputs[0].value
+    assert after.nodes[1].epilogue == [Multiply(mean), Multiply(mean), Store(6)]
+    assert [output.value for output in after.outputs] == [mean, 5, 6]
+    assert_same(before, after, 1e-5)
+
+
+def test_steps_behind_a_mean_do_not_move_to_the_map_it_is_of() -> None:
+    before = graph(conv(0, Store(1), Mean(2)), identity(2, affine(), Store(3)), outputs=(1, 3))
+    after = passes.optimise(before)
+    assert [steps(node) for node in after.nodes] == [[Store, Mean], [Affine, Store]]
+    assert_same(before, after)
+
+
+def test_a_product_joins_the_operand_that_is_made_last() -> None:
+    before = graph(
+        conv(0, Store(1)),
+        identity(1, Mean(2)),
+        conv(1, Store(3), name="second"),
+        identity(3, Multiply(2), Store(4)),
+        identity(4, Multiply(1), Store(5)),
+        identity(5, Add(1), Store(6)),
+        outputs=(6,),
+    )
+    after = passes.optimise(before)
+    assert [steps(node) for node in after.nodes] == [[Store, Mean], [Multiply, Multiply, Add, Store]]
+    assert_same(before, after)

@@ -71,7 +71,7 @@ class Binarize:
 
 @dataclass
 class Quantize:
-    """q = round(clip(fma(y, multiplier, zero), 0, 2^bits - 1)), a uint8 value that stands for (q - zero) / multiplier."""
+    """q = round(clip(fma(y, multiplier, zero), 0, 2^bits - 1)), uint8; it stands for (q - zero) / multiplier."""
 
     multiplier: float
     zero: int
@@ -145,8 +145,8 @@ class BinaryConv2d(Node):
 class Int8Conv2d(Node):
     """Convolution of 8-bit numbers. Its input is a uint8 value q, which stands for activation_scale * (q - zero).
 
-    weight: int8 (O, kh, kw, C / groups), standing for weight_scale * weight; -127 to 127, or of 4 bits, as they are stored
-    then, -7 to 7. weight_scale, bias: float32 (O,).
+    weight: int8 (O, kh, kw, C / groups), standing for weight_scale * weight; -127 to 127, or where they are stored in
+    4 bits, -7 to 7. weight_scale, bias: float32 (O,).
     """
 
     weight: np.ndarray = field(kw_only=True)

@@ -299,16 +299,18 @@ def _mean(y: np.ndarray) -> np.ndarray:
 
 
 _LIMIT = np.float32(87)
-_ROUND = np.float32(12582912)  # 1.5 * 2^23: adding it leaves no bits behind the point
-_LOG2_E, _LN2, _LN2_REST = (np.float32(float.fromhex(f)) for f in ("0x1.715476p+0", "0x1.62e43p-1", "-0x1.05c61p-29"))
-_FACTORIALS = [np.float32(1 / factorial(n)) for n in range(7, -1, -1)]
+_ROUND = np.array(12582912, np.float32)  # 1.5 * 2^23: adding it leaves no bits behind the point
+_LOG2_E, _LN2, _LN2_REST = (
+    np.array(float.fromhex(digits), np.float32) for digits in ("0x1.715476p+0", "0x1.62e43p-1", "-0x1.05c61p-29")
+)
+_FACTORIALS = [np.array(1 / factorial(n), np.float32) for n in range(7, -1, -1)]
 
 
 def _sigmoid(y: np.ndarray) -> np.ndarray:
     """docs/format.md, section 4: x = -y = k ln 2 + r, e^x = 2^k e^r, and e^r by its series up to r^7."""
-    x = fma(y, np.float32(-1), np.float32(0))
-    x = np.where(-_LIMIT > x, -_LIMIT, x)
-    x = np.where(_LIMIT < x, _LIMIT, x)
+    x = -y + np.float32(0)  # fma(y, -1, 0)
+    x = np.where(x < -_LIMIT, -_LIMIT, x)
+    x = np.where(x > _LIMIT, _LIMIT, x)
     rounded = fma(x, _LOG2_E, _ROUND)
     k = rounded - _ROUND
     r = fma(k, -_LN2, x)

@@ -18,7 +18,7 @@ from netsuke.cli.output import JsonOption, emit, show, table
 PARTS = {
     "header": "",
     "float32": "float weights, biases, scales, slopes, thresholds; equal ones once",
-    "bits": "one-bit weights, eight a byte; 8-bit weights",
+    "bits": "one-bit weights, eight a byte; 8-bit weights; 4-bit ones, two a byte",
     "graph": "",
 }
 
@@ -38,7 +38,8 @@ def collect(file: Path) -> dict[str, Any]:
     data = file.read_bytes()
     layers, parts = describe(graph), _parts(data)
     binary = sum(node.weight.size for node in graph.nodes if isinstance(node, BinaryConv2d))
-    int8 = sum(node.weight.size for node in graph.nodes if isinstance(node, Int8Conv2d))
+    integers = [node for node in graph.nodes if isinstance(node, Int8Conv2d)]
+    int8, int4 = (sum(node.weight.size for node in integers if node.bits == bits) for bits in (8, 4))
     real = sum(node.weight.size + node.bias.size for node in graph.nodes if isinstance(node, Conv2d))
     return {
         "model": graph.model,
@@ -53,6 +54,7 @@ def collect(file: Path) -> dict[str, Any]:
         "outputs": _outputs(graph),
         "binary_weights": binary,
         "int8_weights": int8,
+        "int4_weights": int4,
         "float_weights": real,
         "float_numbers": parts["float32"] // 4,
         "macs": sum(layer["macs"] for layer in layers),
@@ -133,7 +135,8 @@ def _show(result: dict[str, Any]) -> None:
         parts,
         f"input {'x'.join(map(str, result['input']))}: {_input_text(result['transform'])}",
         f"outputs {', '.join('x'.join(map(str, shape)) for shape in result['outputs'])}; "
-        f"{result['binary_weights']:,} one-bit, {result['int8_weights']:,} 8-bit and "
+        f"{result['binary_weights']:,} one-bit, {result['int8_weights']:,} 8-bit, "
+        f"{result['int4_weights']:,} 4-bit and "
         f"{result['float_weights']:,} float weights and biases, "
         f"{result['float_numbers']:,} float32 numbers in all, "
         f"{result['macs'] / 1e6:.1f} MMAC",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from netsuke import artifact
-from netsuke.artifact.graph import AveragePool, Binarize, Convolution, Graph, Int8Conv2d, MaxPool, Node, Quantize, Store
+from netsuke.artifact.graph import AveragePool, Convolution, Graph, Int8Conv2d, MaxPool, Node
+from netsuke.artifact.infer import Inference
 
 RUNS = 50
 TURNS = 10
@@ -47,15 +47,15 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
 
     kernel is None and weights, bits, macs are 0 for nodes without weights.
     """
-    values = artifact.infer(graph)
+    inference = Inference(graph.model, graph.input_shape, graph.transform)
     entries = []
     for node in graph.nodes:
-        # Every value that an epilogue makes has the shape of the node's result.
-        made = [values[step.out].shape for step in node.epilogue if isinstance(step, Binarize | Quantize | Store)]
+        shape = inference.add_result(node)
+        inference.add_epilogue(node, shape)
         entry: dict[str, Any] = {
             "name": node.name,
             "op": OPS[type(node).__name__],
-            "output": list(made[0]) if made else [],
+            "output": list(shape),
             "kernel": list(_kernel(node)) or None,
             "weights": 0,
             "bits": 0,
@@ -66,7 +66,7 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
             taps = math.prod(node.weight.shape[1:])
             entry["weights"] = node.weight.size
             entry["bits"] = node.bits if isinstance(node, Int8Conv2d) else BITS[entry["op"]]
-            entry["macs"] = math.prod(made[0]) * taps if made else 0
+            entry["macs"] = math.prod(shape) * taps
         entries.append(entry)
     return entries
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from netsuke.artifact import decode, infer, read_bytes
+from netsuke.artifact import Graph, decode, infer, read_bytes
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Read, Write
 from netsuke.artifact.images import DTYPES, check_images, check_values
+from netsuke.artifact.infer import Value
 
 try:
     from . import _native
@@ -119,6 +121,11 @@ class Engine:
         outputs = run(images)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
+    @cached_property
+    def _decoded(self) -> tuple[Graph, list[Value]]:
+        graph = decode(self._data)
+        return graph, infer(graph)
+
     def run_node(self, index: int, values: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Run node `index` alone on given values, for comparisons node by node.
 
@@ -131,8 +138,7 @@ class Engine:
         Raises:
             Error: there is no such node, or a value is missing, or of another shape or type.
         """
-        graph = decode(self._data)
-        kinds = infer(graph)
+        graph, kinds = self._decoded
         if not 0 <= index < len(graph.nodes):
             raise Error(f"there is no node {index}; the graph has {len(graph.nodes)}")
         node = graph.nodes[index]

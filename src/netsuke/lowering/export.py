@@ -83,8 +83,8 @@ def export(
 
     float_layers: "float32", or "int8" or "int4" to quantize every float convolution and linear layer after training:
     weights symmetric with one scale an output channel, activations with one scale and zero point a tensor, 8 or 4 bits
-    each; sums are exact and biases stay float. A mapping chooses layer by layer: {pattern: one of these}, shell patterns
-    of layer names (as in named_modules()), the last that fits counts, and what none fits stays float:
+    each; sums are exact and biases stay float. A mapping chooses layer by layer: {pattern: one of these}, with shell
+    patterns of layer names (as in named_modules()), the last that fits counts, and what none fits stays float:
     {"*": "int8", "*.gate.*": "int4"}. The range of an activation is chosen to lose least (mean squared error) when the
     float model runs on `calibration`: float images (N, C, H, W), normalised as for the model, or an iterable of such
     batches, for example a DataLoader. A few hundred training images are enough.

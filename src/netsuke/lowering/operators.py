@@ -393,7 +393,9 @@ def _product(b: Builder, x: Map, y: Map) -> Map:
     for whole, gate in ((x, y), (y, x)):
         if gate.shape == gate.size == (whole.size[0], 1, 1) and whole.shape == whole.size:
             return b.step(whole, Multiply(gate.value))
-    raise b.refuse(f"it multiplies maps of shapes (N, {x.shape}) and (N, {y.shape}): make them equal, or one (N, C, 1, 1)")
+    raise b.refuse(
+        f"it multiplies maps of shapes (N, {x.shape}) and (N, {y.shape}): make them equal, or one (N, C, 1, 1)"
+    )
 
 
 @handles("aten.lerp.Scalar", "aten.lerp.Tensor")

@@ -20,6 +20,7 @@ from netsuke.artifact.graph import (
     Graph,
     Identity,
     MaxPool,
+    Mean,
     Node,
     Output,
     Read,
@@ -34,6 +35,7 @@ def optimise(graph: Graph) -> Graph:
     graph = drop_dead(graph)
     graph = merge_strides(graph)
     graph = fuse_taps(graph)
+    graph = share_means(graph)
     graph = fuse_epilogues(graph)
     graph = drop_dead(graph)  # a dead store would stand between a convolution and its batch norm
     return fold_affine(graph)
@@ -95,11 +97,33 @@ def fuse_taps(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes)
 
 
+def share_means(graph: Graph) -> Graph:
+    """The mean of a map that several nodes take is taken once: of means with only writes between them, the first."""
+    same: dict[int, int] = {}
+    nodes = []
+    for node in graph.nodes:
+        steps: list[Step] = []
+        first: int | None = None  # the mean of y as it is
+        for step in node.epilogue:
+            if not isinstance(step, Write):
+                first = None
+            if isinstance(step, Mean):
+                if first is not None:
+                    same[step.out] = first
+                    continue
+                first = step.out
+            steps.append(replace(step, value=same.get(step.value, step.value)) if isinstance(step, Read) else step)
+        nodes.append(replace(node, inputs=[same.get(v, v) for v in node.inputs], epilogue=steps))
+    outputs = [replace(output, value=same.get(output.value, output.value)) for output in graph.outputs]
+    return replace(graph, nodes=nodes, outputs=outputs)
+
+
 def fuse_epilogues(graph: Graph) -> Graph:
     """Identity nodes move into the epilogue of the node that made their input, or one operand of their addition.
 
     The host is the convolution if there is a choice, a binary one first: its result is still in registers. Operands
-    of additions and products must be made before the host, which moves down behind them where nothing in between reads it.
+    of additions and products must be made before the host, which moves down behind them where nothing in between reads
+    it.
     """
     nodes: list[Node] = []
     for node in graph.nodes:

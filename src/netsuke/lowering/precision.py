@@ -45,7 +45,9 @@ class Precision:
                 "give calibration=images, a few hundred normalised training images (N, C, H, W)"
             )
         if not self.quantizes and calibration is not None:
-            raise Error("calibration images are for float_layers='int8' or 'int4': give that too, or leave calibration out")
+            raise Error(
+                "calibration images are for float_layers='int8' or 'int4': give that too, or leave calibration out"
+            )
 
     def check_layers(self, graph: Graph) -> None:
         """Raises Error for a pattern that fits no float layer."""

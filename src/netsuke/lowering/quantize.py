@@ -48,11 +48,11 @@ def activations(graph: Graph, bits_of: BitsOf) -> list[tuple[int, int]]:
 
 
 def quantize(graph: Graph, codings: Mapping[tuple[int, int], Coding], bits_of: BitsOf) -> Graph:
-    """The float convolutions that are to be, and whose window an 8-bit one may have, as such ones over quantized inputs.
+    """The float convolutions that are to be, and whose windows 8-bit ones may have, as such ones over quantized inputs.
 
     A value is quantized once, where it is made, for all its readers of as many bits; its float form is stored only if
-    others read it. codings: by value id and bits, one for each of `activations(graph, bits_of)`. bits_of: of weights and
-    activations of a layer, by its name; None leaves it float. Expects batch norm folded and arrays in float64.
+    others read it. codings: by value id and bits, one for each of `activations(graph, bits_of)`. bits_of: of weights
+    and activations of a layer, by its name; None leaves it float. Expects batch norm folded and arrays in float64.
     """
     codes: dict[tuple[int, int], int] = {}  # a float value's id and bits -> its quantized form's id
     unused = 1 + max(step.out for node in graph.nodes for step in node.epilogue if isinstance(step, Write))
@@ -74,9 +74,9 @@ def quantize(graph: Graph, codings: Mapping[tuple[int, int], Coding], bits_of: B
 def quantize_weight(weight: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """int8 weights and their scales, float32 (O,), from float64 weights (O, kh, kw, C / groups).
 
-    One symmetric scale an output channel: max |w| / 127 for weights of -127 to 127 (Krishnamoorthi 2018, "Quantizing deep convolutional networks
-    for efficient inference", section 3.1); of 4 bits, -7 to 7, the one out of
-    a grid below max |w| / 7 with the least squared error, since so few steps are better spent on the many small weights.
+    One symmetric scale an output channel: max |w| / 127 for weights of -127 to 127 (Krishnamoorthi 2018, "Quantizing
+    deep convolutional networks for efficient inference", section 3.1). Of 4 bits, -7 to 7, the scale of a grid below
+    max |w| / 7 that has the least squared error: so few steps are better spent on the many small weights.
     A channel of zeros has the scale 1.
     """
     most = (1 << (bits - 1)) - 1

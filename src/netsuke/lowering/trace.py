@@ -42,7 +42,7 @@ def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
 def trace64_binarized(
     lowered: Lowered, images: np.ndarray
 ) -> tuple[dict[int, np.ndarray], dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """`trace64`, and for each bits value what the module binarizes, (N, C, H, W), and at which threshold, (1,) or (C,)."""
+    """`trace64`, and for each bits value what the module binarizes, (N, C, H, W), and its threshold, (1,) or (C,)."""
     recorder = _Recorder(lowered.captured.module)
     with torch.no_grad():
         recorder.run(torch.from_numpy(np.asarray(images, np.float64)))
