@@ -16,8 +16,9 @@ for object in "${objects[@]}"; do
   room=netsuke
   case $object in *netsuke_train_kernels.dir*) room=netsuke::train ;; esac
   own="${room}::$(basename "$object" .cc.o)_kernels()"
-  extra=$(nm -C --defined-only "$object" | awk '{print $2, $3}' | grep -E '^[A-Zuvw] ' | grep -v "^T $own$" || true)
-  if ! nm -C --defined-only "$object" | grep -q " T $own$"; then
+  exported=$(nm -C --defined-only "$object" | awk '{print $2, $3}' | grep -E '^[A-Zuvw] ' || true)
+  extra=$(grep -v "^T $own$" <<<"$exported" || true)
+  if ! grep -q "^T $own$" <<<"$exported"; then
     echo "check_symbols: $object does not export $own" >&2
     status=1
   fi
