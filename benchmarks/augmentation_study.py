@@ -16,7 +16,6 @@ halve the runs between them, one core each; once all runs are there, either prin
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from dataclasses import asdict, dataclass, field, replace
@@ -25,10 +24,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.study import first_images, measure, result_of, run_missing, share_of, spread, table
+from benchmarks.study import (
+    add_arguments,
+    conclude,
+    first_images,
+    measure,
+    result_of,
+    run_missing,
+    share_of,
+    spread,
+    table,
+)
 from torch import Tensor, nn
 
-from netsuke import Error, Preprocess, atomic
+from netsuke import Error, Preprocess
 from netsuke.cli.machine import cpu_name
 from netsuke.cli.profile import read_arguments
 from netsuke.data import Dataset, open_dataset, subset
@@ -292,21 +301,14 @@ def verdict(found: dict[str, Any], kind: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, threads=1)
     parser.add_argument("--teacher", default="resnet20", help="float model of the registry that teaches")
     parser.add_argument("--weights", type=Path, required=True, help="its checkpoint")
-    parser.add_argument("--data", required=True, help="SPEC, as in cifar10:PATH")
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and results")
     parser.add_argument("--model", default="", help="binary model of the registry, instead of the ResNet-8")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="its arguments: width=0.25")
     parser.add_argument("--recipe", default=RECIPE, help="whose optimizer and schedule are used")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--precision", default="bfloat16", help="of teacher and students: float32 or bfloat16")
     parser.add_argument("--images", type=int, default=0, help="only the first so many training images, for a try")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--share", default="1/1")
-    parser.add_argument("--page", type=Path, help="write the outcome as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     try:
@@ -327,14 +329,7 @@ def main() -> None:
             given.precision,
         )
         run_share(study, *share_of(given.share))
-        found = outcome(study)
-        if found is None:
-            print("the other share has runs to do", file=sys.stderr)
-            return
-        atomic.write(given.out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
-        if given.page:
-            atomic.write(given.page, page(found).encode())
-        print(page(found))
+        conclude(outcome(study), page, given.out, given.page)
     except Error as error:
         sys.exit(f"error: {error}")
 

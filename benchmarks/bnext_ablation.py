@@ -14,7 +14,6 @@ halve the runs between them; once all runs are there, either prints the outcome,
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.study import measure, result_of, run_missing, share_of, spread, table
+from benchmarks.study import add_arguments, conclude, measure, result_of, run_missing, share_of, spread, table
 
-from netsuke import Error, Preprocess, atomic
+from netsuke import Error, Preprocess
 from netsuke.cli.machine import cpu_name
 from netsuke.data import open_dataset
 from netsuke.models import create_model, get_model, load_weights
@@ -145,16 +144,9 @@ A short schedule at a narrow width does not say what a long one at full width wo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="SPEC, as in cifar10:PATH")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
+    add_arguments(parser, threads=2)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--width", type=float, default=0.25, help="times BNext-18's channels")
-    parser.add_argument("--precision", default="bfloat16", help="float32 or bfloat16")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--share", default="1/1")
-    parser.add_argument("--page", type=Path, help="write the outcome as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     study = Study(given.data, given.out, given.epochs, given.seeds, given.batch, given.width, given.precision)
@@ -163,14 +155,7 @@ def main() -> None:
         mine = study.runs()[share - 1 :: of]
         said = "{}, seed {}".format
         run_missing([(study.folder(*r), said(*r), partial(train, study, *r)) for r in mine], study.settings())
-        found = outcome(study)
-        if found is None:
-            print("the other share has runs to do", file=sys.stderr)
-            return
-        atomic.write(given.out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
-        if given.page:
-            atomic.write(given.page, page(found).encode())
-        print(page(found))
+        conclude(outcome(study), page, given.out, given.page)
     except Error as error:
         sys.exit(f"error: {error}")
 

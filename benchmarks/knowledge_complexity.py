@@ -16,7 +16,6 @@ halve the runs between them, one core each; once all runs are there, either prin
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from dataclasses import dataclass, replace
@@ -27,10 +26,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.study import first_images, measure, result_of, run_missing, share_of, spread, table
+from benchmarks.study import (
+    add_arguments,
+    conclude,
+    first_images,
+    measure,
+    result_of,
+    run_missing,
+    share_of,
+    spread,
+    table,
+)
 from torch import nn
 
-from netsuke import Error, Preprocess, atomic
+from netsuke import Error, Preprocess
 from netsuke.analyze import knowledge_complexity
 from netsuke.cli.machine import cpu_name
 from netsuke.data import Dataset, open_dataset, subset
@@ -206,18 +215,11 @@ Of {found["pairs"]} pairs of teachers, so many are ordered as their students cam
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, threads=1)
     parser.add_argument("--models", type=Path, required=True, help="folder of resnet20-*.th and so on")
-    parser.add_argument("--data", required=True, help="SPEC, as in cifar10:PATH")
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, cached outputs and results")
     parser.add_argument("--teachers", default=",".join(NAMES))
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--views", type=int, default=5)
-    parser.add_argument("--precision", default="bfloat16", help="of teachers and students: float32 or bfloat16")
     parser.add_argument("--images", type=int, default=0, help="only the first so many training images, for a try")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--share", default="1/1")
-    parser.add_argument("--page", type=Path, help="write the outcome as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     try:
@@ -226,14 +228,7 @@ def main() -> None:
         teachers = {name: published(name, given.models) for name in given.teachers.split(",")}
         study = Study(teachers, train, test, given.out, given.epochs, given.seeds, given.views, given.precision)
         run_share(study, *share_of(given.share))
-        found = outcome(study)
-        if found is None:
-            print("the other share has runs to do", file=sys.stderr)
-            return
-        atomic.write(given.out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
-        if given.page:
-            atomic.write(given.page, page(found).encode())
-        print(page(found))
+        conclude(outcome(study), page, given.out, given.page)
     except Error as error:
         sys.exit(f"error: {error}")
 

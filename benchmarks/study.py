@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
@@ -63,6 +64,31 @@ def share_of(text: str) -> tuple[int, int]:
     if not (slash and share.isdecimal() and of.isdecimal() and 1 <= int(share) <= int(of)):
         raise Error(f"--share {text}: write it as in 1/2, the first of two halves")
     return int(share), int(of)
+
+
+def add_arguments(parser: argparse.ArgumentParser, threads: int) -> None:
+    """The options that every study has."""
+    parser.add_argument("--data", required=True, help="SPEC, as in cifar10:PATH")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and results")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", default="bfloat16", help="of students and teachers: float32 or bfloat16")
+    parser.add_argument("--threads", type=int, default=threads)
+    parser.add_argument("--share", default="1/1")
+    parser.add_argument("--page", type=Path, help="write the outcome as Markdown")
+
+
+def conclude(
+    found: dict[str, Any] | None, page: Callable[[dict[str, Any]], str], out: Path, written: Path | None
+) -> None:
+    """Keep and print the outcome of a study, or say that runs are missing. written: where the page goes too."""
+    if found is None:
+        print("the other share has runs to do", file=sys.stderr)
+        return
+    atomic.write(out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
+    if written:
+        atomic.write(written, page(found).encode())
+    print(page(found))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

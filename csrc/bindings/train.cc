@@ -1,5 +1,5 @@
 // The Python module netsuke.nn._kernels: training kernels over the memory of PyTorch's tensors. Addresses come as numbers,
-// 0 for none; netsuke/nn/unit.py is the only caller and answers for shapes, types and layout.
+// 0 for none; netsuke/nn (unit, convolution, product) alone calls them and answers for shapes, types and layout.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>

@@ -18,7 +18,7 @@ struct ConvShape {
 
 struct BinaryConv : ConvShape {
   const uint16_t* bits;          // (N, H, W, C / 16): bit i of a word is channel i, 1 for s_a = +1
-  // Made by prepare():
+  // Made by binary_conv():
   int64_t words;                 // of one row of a window, of 32 bits
   uint32_t last_mask;            // bits of its last word that belong to the window
   const uint32_t* weight;        // [kernel_h][words][outputs]
@@ -45,7 +45,7 @@ struct InputGradient : ConvShape {
   bool half;
   const void* grad;              // (N, H', W', O), channels innermost
   void* out;                     // (N, H, W, C), channels innermost
-  // Made by prepare:
+  // Made by input_gradient():
   const uint32_t* index;         // [kernel_h][kernel_w][O / 4][C]: the signs of four outputs' weights
   const float* choice;           // [O][16]: what output o's weight is where bit o % 4 of the lane's number is 0, and where 1
 };

@@ -363,11 +363,15 @@ def test_without_compiled_kernels_a_fused_network_is_the_same(monkeypatch: pytes
     assert torch.equal(fused(images), model(images))
 
 
-@pytest.mark.parametrize("name", engine.available_isas())
-def test_what_was_trained_fused_runs_in_the_engine(name: str, tmp_path: Path) -> None:
-    """The seam from the training kernels to the engine: one set of weights, the same logits, but where a bit flips."""
+@pytest.fixture(scope="module", params=["adabin_resnet20", "bnext18"])
+def trained_file(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Tensor, Tensor]:
+    """A network that was trained fused for some steps, exported; images, and what it says of them."""
     torch.manual_seed(0)
-    model = last_module(create_model("adabin_resnet20"))
+    arguments = {"num_classes": 10, "width": 0.25} if request.param == "bnext18" else {}
+    model = last_module(create_model(request.param, **arguments))
+    progressive(model, 1)
     fused, images = fuse(model), last(torch.randn(32, 3, 32, 32))
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     for _ in range(3):
@@ -377,8 +381,16 @@ def test_what_was_trained_fused_runs_in_the_engine(name: str, tmp_path: Path) ->
     model.eval()
     with torch.no_grad():
         wanted = fused(images)
-    netsuke.export(model, images, tmp_path / "trained.netsuke")
-    made = torch.from_numpy(netsuke.load(tmp_path / "trained.netsuke", isa=name)(images.numpy()))
+    file = tmp_path_factory.mktemp("trained") / "trained.netsuke"
+    netsuke.export(model, images, file)
+    return file, images, wanted
+
+
+@pytest.mark.parametrize("name", engine.available_isas())
+def test_what_was_trained_fused_runs_in_the_engine(name: str, trained_file: tuple[Path, Tensor, Tensor]) -> None:
+    """The seam from the training kernels to the engine: one set of weights, the same logits, but where a bit flips."""
+    file, images, wanted = trained_file
+    made = torch.from_numpy(netsuke.load(file, isa=name)(images.numpy()))
     off = (made - wanted).abs().amax(1) / wanted.abs().max()
     assert int((off < 1e-4).sum()) >= 24
 

@@ -69,7 +69,7 @@ def work_of(module: nn.Module, example_input: Tensor | tuple[Any, ...]) -> list[
 
 
 def _failed(module: nn.Module, error: Exception) -> Error:
-    return Error(f"{type(module).__name__} fails on the example input: {first_line(error)}")
+    return Error(f"{type(module).__name__} fails on the example input (is its size one it takes?): {first_line(error)}")
 
 
 def _on_meta(module: nn.Module, inputs: tuple[Any, ...]) -> list[Work]:
