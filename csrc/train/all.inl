@@ -6,8 +6,8 @@
 #include "train/product.inl"
 
 namespace {
-constexpr netsuke::train::Kernels kKernels = {kIsa,          moments,         forward,        backward,
-                                              backward_norm, weight_forward, weight_backward, binary_conv,
-                                              weight_gradient, input_gradient, expand,
+constexpr netsuke::train::Kernels kKernels = {kIsa,          moments,         forward,         backward,
+                                              backward_norm, weight_forward,  weight_backward, binary_conv,
+                                              interleave,    weight_gradient, input_gradient,  expand,
                                               product,       product_backward};
 }

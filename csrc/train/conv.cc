@@ -1,6 +1,7 @@
 #include "train/conv.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "train/kernels.h"
@@ -91,13 +92,18 @@ void input_gradient(InputGradient g, const Latent& latent, int threads) {
   for (int64_t o = 0; o < g.outputs; ++o)
     for (int64_t k = 0; k < 16; ++k)
       choice[static_cast<size_t>(o * 16 + k)] = k >> o % 4 & 1 ? latent.beta_w[o] + latent.alpha_w[o] : latent.beta_w[o] - latent.alpha_w[o];
-  parallel(taps, threads, [&](int64_t tap) {
-    const float* w = latent.weight + tap / g.kernel_w * latent.stride_h + tap % g.kernel_w * latent.stride_w;
-    for (int64_t o = 0; o < g.outputs; ++o) {
-      const float beta = latent.beta_w[o], *row = w + o * latent.stride_o;
-      uint32_t* to = index.data() + (tap * groups + o / 4) * g.channels;
-      for (int64_t c = 0; c < g.channels; ++c) to[c] |= static_cast<uint32_t>(row[c * latent.stride_c] - beta >= 0) << o % 4;
-    }
+  parallel(groups, threads, [&](int64_t group) {
+    for (int64_t tap = 0; tap < taps; ++tap)
+      for (int64_t i = 0; i < 4; ++i) {
+        const int64_t o = group * 4 + i;
+        const float beta = latent.beta_w[o];
+        const float* row = latent.weight + o * latent.stride_o + tap / g.kernel_w * latent.stride_h + tap % g.kernel_w * latent.stride_w;
+        for (int64_t c = 0; c < g.channels; ++c) {
+          const int64_t first = c / 32 * 32, lanes = std::min<int64_t>(g.channels - first, 32);
+          uint32_t& to = index[static_cast<size_t>((first * taps + tap * lanes) * groups + group * lanes + c - first)];
+          to |= static_cast<uint32_t>(row[c * latent.stride_c] - beta >= 0) << i;
+        }
+      }
   });
   g.index = index.data(), g.choice = choice.data();
   const Kernels& kernels = select_kernels();
@@ -105,21 +111,27 @@ void input_gradient(InputGradient g, const Latent& latent, int threads) {
 }
 
 void weight_gradient(const WeightGradient& g, const Strided& out, int threads) {
-  constexpr int64_t kShares = 8;  // added up in one order, so the threads do not matter
-  const int64_t own = (g.images / kShares + 4) / 4 * 4, shares = (g.images + own - 1) / own;
-  const int64_t taps = g.kernel_h * g.kernel_w, size = taps * g.channels * g.outputs;
-  std::vector<float> sums(static_cast<size_t>(shares * size));
+  constexpr int64_t kTasks = 8, kLanes = 16;
+  const int64_t blocks = g.outputs / kLanes, size = g.kernel_h * g.kernel_w * g.channels * kLanes, fours = (g.images + 3) / 4;
+  // Of the images, where the outputs alone make too few tasks; added up in one order, so the threads do not matter.
+  const int64_t wanted = std::max<int64_t>(kTasks / blocks, 1), own = (fours + wanted - 1) / wanted, shares = (fours + own - 1) / own;
   const Kernels& kernels = select_kernels();
-  parallel(shares, threads, [&](int64_t i) {
-    kernels.weight_gradient(g, i * own, std::min((i + 1) * own, g.images), sums.data() + i * size);
+  const std::unique_ptr<uint16_t[]> offsets(new uint16_t[static_cast<size_t>(fours * g.offsets())]);
+  parallel(fours, threads, [&](int64_t four) { kernels.interleave(g, four * 4, offsets.get() + four * g.offsets()); });
+  std::vector<float> sums(static_cast<size_t>(shares * blocks * size));
+  parallel(shares * blocks, threads, [&](int64_t i) {
+    const int64_t begin = i % shares * own * 4, end = std::min(begin + own * 4, g.images);
+    kernels.weight_gradient(g, offsets.get(), begin, end, i / shares * kLanes, sums.data() + i * size);
   });
-  parallel(taps, threads, [&](int64_t tap) {
-    float* first = sums.data() + tap * g.channels * g.outputs;
+  parallel(blocks, threads, [&](int64_t block) {
+    float* first = sums.data() + block * shares * size;
     for (int64_t i = 1; i < shares; ++i)
-      for (int64_t k = 0; k < g.channels * g.outputs; ++k) first[k] += first[i * size + k];
-    float* to = out.data + tap / g.kernel_w * out.stride_h + tap % g.kernel_w * out.stride_w;
-    for (int64_t o = 0; o < g.outputs; ++o)
-      for (int64_t c = 0; c < g.channels; ++c) to[o * out.stride_o + c * out.stride_c] = first[c * g.outputs + o];
+      for (int64_t k = 0; k < size; ++k) first[k] += first[i * size + k];
+    for (int64_t o = 0; o < kLanes; ++o)
+      for (int64_t tap = 0; tap < g.kernel_h * g.kernel_w; ++tap) {
+        float* to = out.data + (block * kLanes + o) * out.stride_o + tap / g.kernel_w * out.stride_h + tap % g.kernel_w * out.stride_w;
+        for (int64_t c = 0; c < g.channels; ++c) to[c * out.stride_c] = first[(tap * g.channels + c) * kLanes + o];
+      }
   });
 }
 

@@ -35,6 +35,8 @@ struct WeightGradient : ConvShape {
   float high, low;               // what a is where its bit is 1, and where it is 0
   bool half;
   const void* grad;              // (N, H', W', O), channels innermost
+  int64_t width() const { return in_w + 2 * pad_w; }
+  int64_t offsets() const { return in_h * width() * channels; }  // of four images
 };
 
 // Whether this machine has the instructions for it.
@@ -46,7 +48,7 @@ struct InputGradient : ConvShape {
   const void* grad;              // (N, H', W', O), channels innermost
   void* out;                     // (N, H, W, C), channels innermost
   // Made by input_gradient():
-  const uint32_t* index;         // [kernel_h][kernel_w][O / 4][C]: the signs of four outputs' weights
+  const uint32_t* index;         // the signs of four outputs' weights: [C / 32][kernel_h][kernel_w][O / 4][32], 16 at the end
   const float* choice;           // [O][16]: what output o's weight is where bit o % 4 of the lane's number is 0, and where 1
 };
 

@@ -41,25 +41,23 @@ constexpr int kBlock = 8;            // channels: with three columns of the kern
 constexpr int kBlock = 4;
 #endif
 
-struct Images {
-  int64_t width;                     // of a row with its padding
-  const uint16_t* offset;            // [H][width][C]: of the sum that the channel's four bits take, in bytes
-  uint8_t* sums;                     // [pixel][kSumsOfPixel][16]
-};
-
-inline void interleave(const WeightGradient& g, int64_t image, int64_t count, int64_t width, uint16_t* offset) {
-  const int64_t words = g.channels / L, plane = g.in_h * g.in_w * words;
+// Of up to four images from `image` on: where the sum that a channel's four bits take begins, in bytes, [H][width][C], with
+// columns of padding.
+void interleave(const WeightGradient& g, int64_t image, uint16_t* offset) {
+  const int64_t words = g.channels / L, plane = g.in_h * g.in_w * words, left = g.images - image, count = left < kFour ? left : kFour;
   I lanes;
   for (int i = 0; i < L; ++i) lanes[i] = 1 << i;
-  for (int64_t y = 0; y < g.in_h; ++y)
+  for (int64_t y = 0; y < g.in_h; ++y, offset += g.width() * g.channels) {
+    for (int64_t i = 0; i < g.width() * g.channels; ++i) offset[i] = 4 * L * (kSumsOfPixel - 1);
     for (int64_t x = 0; x < g.in_w; ++x)
       for (int64_t k = 0; k < words; ++k) {
         const uint16_t* bits = g.bits + ((image * g.in_h + y) * g.in_w + x) * words + k;
         I all{};
         for (int i = 0; i < count; ++i) all |= (((I{} + bits[i * plane]) & lanes) != 0) & (64 << i);
         const H stored = __builtin_convertvector(all, H);
-        __builtin_memcpy(offset + (y * width + g.pad_w + x) * g.channels + k * L, &stored, sizeof stored);
+        __builtin_memcpy(offset + (g.pad_w + x) * g.channels + k * L, &stored, sizeof stored);
       }
+  }
 }
 
 // Of outputs [o, o + 16) of pixels [begin, end) of the result.
@@ -82,22 +80,22 @@ inline void sum_up(const WeightGradient& g, int64_t image, int64_t count, int64_
   }
 }
 
-// Of kernel row ky, columns [kx, kx + columns), channels [c, c + kBlock) and outputs [o, o + 16).
+// Of kernel row ky, columns [kx, kx + columns), channels [c, c + kBlock) of rows [begin, end) of the result.
 template <int columns>
-inline void add_rows(const WeightGradient& g, const Images& images, int64_t begin, int64_t end, int64_t ky, int64_t kx, int64_t c,
-                     int64_t o, float* sums) {
+inline void add_rows(const WeightGradient& g, const uint16_t* offsets, const uint8_t* sums_of, int64_t begin, int64_t end, int64_t ky,
+                     int64_t kx, int64_t c, float* sums) {
   F sum[columns][kBlock];
-  float* own = sums + ((ky * g.kernel_w + kx) * g.channels + c) * g.outputs + o;
-  const int64_t plane = g.channels * g.outputs;
+  float* own = sums + ((ky * g.kernel_w + kx) * g.channels + c) * L;
+  const int64_t plane = g.channels * L;
 #pragma GCC unroll 3
   for (int q = 0; q < columns; ++q)
 #pragma GCC unroll 8
-    for (int k = 0; k < kBlock; ++k) sum[q][k] = load(own + q * plane, k * g.outputs, L);
+    for (int k = 0; k < kBlock; ++k) sum[q][k] = load(own + q * plane, k * L, L);
   for (int64_t y = begin; y < end; ++y) {
     const int64_t in_y = y * g.stride_h + ky - g.pad_h;
     if (in_y < 0 || in_y >= g.in_h) continue;
-    const uint16_t* offset = images.offset + (in_y * images.width + kx) * g.channels + c;
-    const uint8_t* from = images.sums + (y - begin) * g.out_w * kBytes;
+    const uint16_t* offset = offsets + (in_y * g.width() + kx) * g.channels + c;
+    const uint8_t* from = sums_of + (y - begin) * g.out_w * kBytes;
     for (int64_t x = 0; x < g.out_w; ++x, offset += g.stride_w * g.channels, from += kBytes)
 #pragma GCC unroll 3
       for (int q = 0; q < columns; ++q) {
@@ -115,31 +113,26 @@ inline void add_rows(const WeightGradient& g, const Images& images, int64_t begi
 #pragma GCC unroll 3
   for (int q = 0; q < columns; ++q)
 #pragma GCC unroll 8
-    for (int k = 0; k < kBlock; ++k) store(own + q * plane, k * g.outputs, sum[q][k], L);
+    for (int k = 0; k < kBlock; ++k) store(own + q * plane, k * L, sum[q][k], L);
 }
 
-void weight_gradient(const WeightGradient& g, int64_t begin, int64_t end, float* sums) {
-  const int64_t width = g.in_w + 2 * g.pad_w, rows = g.out_w < kPixels ? kPixels / g.out_w : 1;
-  const int64_t pixels = rows * g.out_w, offsets = g.in_h * width * g.channels;
-  const Scratch memory = scratch(pixels * kBytes + 2 * offsets);
+void weight_gradient(const WeightGradient& g, const uint16_t* offsets, int64_t begin, int64_t end, int64_t o, float* sums) {
+  const int64_t rows = g.out_w < kPixels ? kPixels / g.out_w : 1, pixels = rows * g.out_w;
+  const Scratch memory = scratch(pixels * kBytes);
   __builtin_memset(memory.begin, 0, static_cast<size_t>(pixels * kBytes));
-  auto* offset = reinterpret_cast<uint16_t*>(memory.begin + pixels * kBytes);
-  for (int64_t i = 0; i < offsets; ++i) offset[i] = 4 * L * (kSumsOfPixel - 1);
-  const Images images{width, offset, memory.begin};
   for (int64_t image = begin; image < end; image += kFour) {
+    const uint16_t* own = offsets + image / kFour * g.offsets();
     const int64_t count = end - image < kFour ? end - image : kFour;
-    interleave(g, image, count, width, offset);
-    for (int64_t o = 0; o < g.outputs; o += L)
-      for (int64_t y = 0; y < g.out_h; y += rows) {
-        const int64_t last = y + rows < g.out_h ? y + rows : g.out_h;
-        (g.half ? sum_up<uint16_t> : sum_up<float>)(g, image, count, y * g.out_w, last * g.out_w, o, images.sums);
-        for (int64_t c = 0; c < g.channels; c += kBlock)
-          for (int64_t ky = 0; ky < g.kernel_h; ++ky) {
-            int64_t kx = 0;
-            for (; kx + 3 <= g.kernel_w; kx += 3) add_rows<3>(g, images, y, last, ky, kx, c, o, sums);
-            for (; kx < g.kernel_w; ++kx) add_rows<1>(g, images, y, last, ky, kx, c, o, sums);
-          }
-      }
+    for (int64_t y = 0; y < g.out_h; y += rows) {
+      const int64_t last = y + rows < g.out_h ? y + rows : g.out_h;
+      (g.half ? sum_up<uint16_t> : sum_up<float>)(g, image, count, y * g.out_w, last * g.out_w, o, memory.begin);
+      for (int64_t c = 0; c < g.channels; c += kBlock)
+        for (int64_t ky = 0; ky < g.kernel_h; ++ky) {
+          int64_t kx = 0;
+          for (; kx + 3 <= g.kernel_w; kx += 3) add_rows<3>(g, own, memory.begin, y, last, ky, kx, c, sums);
+          for (; kx < g.kernel_w; ++kx) add_rows<1>(g, own, memory.begin, y, last, ky, kx, c, sums);
+        }
+    }
   }
   __builtin_free(memory.memory);
 }
@@ -156,7 +149,7 @@ inline F look_up(const uint32_t* index, F from) {
 struct Taps {
   int64_t count;
   const float** tables;          // of the column that the first of them meets
-  const uint32_t** index;        // [O / 4][C]
+  int64_t* tap;
 };
 
 // P columns from the j-th on, and V vectors of channels from c on.
@@ -166,8 +159,8 @@ inline void input_tile(const InputGradient& g, const Taps& taps, int64_t j, int6
   F sum[P][V] = {};
   for (int64_t t = 0; t < taps.count; ++t) {
     const float* tables = taps.tables[t] + j * groups * L;
-    const uint32_t* index = taps.index[t] + c;
-    for (int64_t o = 0; o < groups; ++o, index += g.channels, tables += L)
+    const uint32_t* index = g.index + (c * g.kernel_h * g.kernel_w + taps.tap[t] * V * L) * groups;
+    for (int64_t o = 0; o < groups; ++o, index += V * L, tables += L)
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
@@ -210,7 +203,7 @@ void input_gradient_of(const InputGradient& g, int64_t image) {
   const Scratch memory = scratch(size + 2 * taps_size + 4 * g.out_w * g.outputs);
   __builtin_memset(memory.begin, 0, static_cast<size_t>(size));
   auto* ring = reinterpret_cast<float*>(memory.begin);  // as many rows of the gradient as a column of taps may meet
-  Taps taps{0, reinterpret_cast<const float**>(memory.begin + size), reinterpret_cast<const uint32_t**>(memory.begin + size + taps_size)};
+  Taps taps{0, reinterpret_cast<const float**>(memory.begin + size), reinterpret_cast<int64_t*>(memory.begin + size + taps_size)};
   auto* values = reinterpret_cast<float*>(memory.begin + size + 2 * taps_size);
   int64_t made = 0;              // rows of the gradient that have had tables
   for (int64_t y = 0; y < g.in_h; ++y) {
@@ -225,7 +218,7 @@ void input_gradient_of(const InputGradient& g, int64_t image) {
         const float* from = ring + down % g.kernel_h * row;
         for (int64_t kx = (x + g.pad_w) % g.stride_w; kx < g.kernel_w; kx += g.stride_w) {
           taps.tables[taps.count] = from + ((x + g.pad_w - kx) / g.stride_w + g.kernel_w) * groups * L;
-          taps.index[taps.count++] = g.index + (ky * g.kernel_w + kx) * groups * g.channels;
+          taps.tap[taps.count++] = ky * g.kernel_w + kx;
         }
       }
       T* out = static_cast<T*>(g.out) + ((image * g.in_h + y) * g.in_w + x) * g.channels;

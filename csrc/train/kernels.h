@@ -20,8 +20,9 @@ struct Kernels {
   void (*weight_forward)(const Weight&, bool half, void* out);  // out may be null
   void (*weight_backward)(const Weight&, float k, float t, const float* grad_out, float* grad);
   void (*binary_conv)(const BinaryConv&, int64_t image);
-  // Adds images [begin, end) to sums [kernel_h][kernel_w][C][O].
-  void (*weight_gradient)(const WeightGradient&, int64_t begin, int64_t end, float* sums);
+  void (*interleave)(const WeightGradient&, int64_t image, uint16_t* offsets);
+  // Adds images [begin, end), of outputs [o, o + 16), to sums [kernel_h][kernel_w][C][16].
+  void (*weight_gradient)(const WeightGradient&, const uint16_t* offsets, int64_t begin, int64_t end, int64_t o, float* sums);
   void (*input_gradient)(const InputGradient&, int64_t image);  // null where no instruction suits
   void (*expand)(const uint16_t* bits, int64_t begin, int64_t end, bool half, float high, float low, void* out);
   void (*product)(const Product&, int64_t image, void* y);
