@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
     from netsuke.lowering import export
-    from netsuke.methods import binarize
+    from netsuke.methods import binarize, quantize
     from netsuke.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -24,9 +24,20 @@ _HOMES = {
     "export": "netsuke.lowering",
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
+    "quantize": "netsuke.methods",
 }
 
-__all__ = ["Error", "Preprocess", "__version__", "binarize", "create_model", "export", "list_models", "load"]
+__all__ = [
+    "Error",
+    "Preprocess",
+    "__version__",
+    "binarize",
+    "create_model",
+    "export",
+    "list_models",
+    "load",
+    "quantize",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netsuke import artifact
+from netsuke.artifact.graph import Int8Conv2d
 from netsuke.cli import main
 from netsuke.train import read_recipe
 
@@ -54,6 +56,28 @@ def test_a_run_is_trained_exported_and_evaluated(images: Path, tmp_path: Path, r
     exported = run_json("export", "--model", "adabin_resnet20", "--weights", weights, "--out", tmp_path / "x.netsuke")
     assert exported["bytes"] < 60_000
     assert run_json("eval", tmp_path / "x.netsuke", "--data", f"cifar10:{images}")["n"] == 10
+
+
+def test_quantized_layers_are_trained_and_exported_from_the_run(
+    images: Path, tmp_path: Path, run_json: RunJson, fails: Fails
+) -> None:
+    """The second half of the run begins from the first's weights, and from its own checkpoint when started again."""
+    out, more = tmp_path / "run", ("--set", "quantize.layers=int8,linear=int4", "--set", "model.arguments.center=paper")
+    run_json(*arguments(images, out), *more)
+    file = tmp_path / "x.netsuke"
+    exported = run_json("export", "--run", out, "--out", file)
+    assert (exported["model"], exported["float_layers"]) == ("adabin_resnet20", "float32")
+    nodes = artifact.read(file).nodes
+    assert {node.name: node.bits for node in nodes if isinstance(node, Int8Conv2d)} == {"conv1": 8, "linear": 4}
+    assert run_json("eval", file, "--data", f"cifar10:{images}")["n"] == 10
+    assert run_json(*arguments(images, out), *more)["step"] == 10
+    assert "give --model NAME" in fails("export", "--run", out, "--model", "resnet20", "--out", file)
+    assert "give --model NAME" in fails("export", "--out", file)
+    assert "is no training run" in fails("export", "--run", tmp_path, "--out", file)
+    (out / "model.safetensors").unlink()
+    assert "has no weights yet" in fails("export", "--run", out, "--out", file)
+    refused = fails(*arguments(images, tmp_path / "other"), "--set", "quantize.layers=int3")
+    assert "quantize.layers is int3: choose float32 or int8 or int4" in refused
 
 
 def test_the_test_split_is_not_opened(images: Path, tmp_path: Path, run_json: RunJson) -> None:

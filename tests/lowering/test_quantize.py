@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,8 @@ from netsuke.artifact.graph import (
     Store,
 )
 from netsuke.lowering import passes
-from netsuke.lowering.quantize import Coding, activations, coding, quantize, quantize_weight
+from netsuke.lowering.quantize import Coding, activations, coding, quantize
+from netsuke.nn.quantized import quantize_weight
 
 RNG = np.random.default_rng(0)
 CODE = Coding(0.5, 3)
@@ -35,6 +37,11 @@ CODE = Coding(0.5, 3)
 
 def int8(name: str) -> int:
     return 8
+
+
+def quantized_weight(weight: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    codes, scale = quantize_weight(torch.from_numpy(weight), bits)
+    return codes.numpy(), scale.numpy()
 
 
 def conv(source: int, *steps: Step, name: str = "conv", depth: int = 2, kernel: int = 1) -> Conv2d:
@@ -48,8 +55,7 @@ def graph(*nodes: Node, outputs: tuple[int, ...], shape: tuple[int, int, int] = 
 
 def quantized(before: Graph) -> Graph:
     """With one coding for all, and checked to be a graph that a file may hold."""
-    codings = dict.fromkeys(activations(before, int8), CODE)
-    after, _ = passes.renumber(passes.round_arrays(quantize(before, codings, int8)))
+    after, _ = passes.renumber(passes.round_arrays(quantize(before, lambda _: CODE)[0]))
     infer(after)
     return after
 
@@ -127,8 +133,8 @@ def test_layers_of_4_and_of_8_bits_and_float_ones_beside_each_other() -> None:
     before = graph(*(conv(0, Store(1 + i), name=name) for i, name in enumerate(names)), outputs=(1, 2, 3, 4))
     wanted = activations(before, names.get)
     assert wanted == [(0, 4), (0, 8)]
-    codings = {(0, 4): Coding(0.5, 3, 4), (0, 8): CODE}
-    after, _ = passes.renumber(passes.round_arrays(quantize(before, codings, names.get)))
+    codings = {4: Coding(0.5, 3, 4), 8: CODE, None: None}
+    after, _ = passes.renumber(passes.round_arrays(quantize(before, lambda node: codings[names[node.name]])[0]))
     infer(after)
     steps = [step for node in after.nodes for step in node.epilogue if isinstance(step, Quantize)]
     assert [(step.bits, step.zero, step.multiplier) for step in steps] == [(4, 3, 2.0), (8, 3, 2.0)]
@@ -141,7 +147,7 @@ def test_layers_of_4_and_of_8_bits_and_float_ones_beside_each_other() -> None:
 def test_the_network_computes_nearly_the_same() -> None:
     """Codes of 1/64 over -2 to 2: each product is off by half a code at most."""
     before = graph(conv(0, Store(1), kernel=3, depth=2), outputs=(1,))
-    after, _ = passes.renumber(passes.round_arrays(quantize(before, {(0, 8): Coding(1 / 64, 128)}, int8)))
+    after, _ = passes.renumber(passes.round_arrays(quantize(before, lambda _: Coding(1 / 64, 128))[0]))
     x = np.random.default_rng(1).uniform(-1.9, 1.9, (5, 2, 3, 3)).astype(np.float32)
     weight, bias = before.nodes[0].weight, before.nodes[0].bias
     expected = np.einsum("nchw,ohwc->no", x.astype(np.float64), weight) + bias
@@ -154,7 +160,7 @@ def test_the_network_computes_nearly_the_same() -> None:
 def test_weights_are_rounded_to_the_nearest_multiple_of_their_scale(seed: int) -> None:
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(3, 2, 2, 5)) * 10.0 ** rng.integers(-6, 7, (3, 1, 1, 1))
-    codes, scale = quantize_weight(weight)
+    codes, scale = quantized_weight(weight)
     assert codes.dtype == np.int8
     assert scale.dtype == np.float32
     assert np.abs(codes).max(axis=(1, 2, 3)).tolist() == [127, 127, 127]
@@ -166,7 +172,7 @@ def test_weights_are_rounded_to_the_nearest_multiple_of_their_scale(seed: int) -
 @given(st.integers(0, 2**32 - 1))
 def test_weights_of_4_bits_lose_no_more_than_with_the_whole_range(seed: int) -> None:
     weight = np.random.default_rng(seed).standard_t(3, (3, 1, 1, 40))
-    codes, scale = quantize_weight(weight, 4)
+    codes, scale = quantized_weight(weight, 4)
     assert np.abs(codes).max() <= 7
     whole = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 7
     plain = ((np.rint(weight / whole) * whole - weight) ** 2).sum(axis=(1, 2, 3))
@@ -178,7 +184,7 @@ def test_weights_of_zeros_and_of_almost_zeros() -> None:
     weight = np.zeros((3, 1, 1, 4))
     weight[1, 0, 0, 2] = 1e-300
     weight[2] = 1e-44  # a float32, if hardly
-    codes, scale = quantize_weight(weight)
+    codes, scale = quantized_weight(weight)
     assert not codes.any()
     assert scale.tolist() == [1.0, 1.0, 1.0]
 
@@ -186,7 +192,7 @@ def test_weights_of_zeros_and_of_almost_zeros() -> None:
 def test_weights_are_rounded_from_float64() -> None:
     """0.5 and a little is 1, though float32 would make it 0.5, and then 0."""
     weight = np.array([127.0, 0.5 + 1e-9, -0.5 - 1e-9, 0.5]).reshape(1, 1, 1, 4)
-    assert quantize_weight(weight)[0].reshape(-1).tolist() == [127, 1, -1, 0]
+    assert quantized_weight(weight)[0].reshape(-1).tolist() == [127, 1, -1, 0]
 
 
 # ------------------------------------------------------------------------------------------- activations

@@ -255,12 +255,14 @@ def test_saved_tensors_may_come_back_as_copies() -> None:
 
 
 SHAPES = [
-    # channels, outputs, kernel, stride, padding, height
-    (16, 16, (3, 3), (1, 1), (1, 1), 8),
-    (32, 64, (3, 3), (2, 2), (1, 1), 9),
-    (48, 80, (5, 3), (2, 1), (2, 1), 7),
-    (16, 32, (1, 1), (1, 1), (0, 0), 5),
-    (64, 16, (3, 5), (1, 1), (0, 2), 6),
+    # channels, outputs, kernel, stride, padding, height, images
+    (16, 16, (3, 3), (1, 1), (1, 1), 8, 3),
+    (32, 64, (3, 3), (2, 2), (1, 1), 9, 3),
+    (48, 80, (5, 3), (2, 1), (2, 1), 7, 3),
+    (16, 32, (1, 1), (1, 1), (0, 0), 5, 3),
+    (64, 16, (3, 5), (1, 1), (0, 2), 6, 3),
+    (16, 32, (3, 3), (1, 1), (1, 1), 4, 37),
+    (256, 144, (3, 3), (1, 1), (1, 1), 4, 5),
 ]
 
 
@@ -270,7 +272,7 @@ SHAPES = [
 def test_a_counted_convolution_equals_the_layer_in_float64(
     isa: str, dtype: torch.dtype, alpha: float, shape: Any
 ) -> None:
-    check_convolution(dtype, alpha, *shape, images=3, contiguous=False)
+    check_convolution(dtype, alpha, *shape, contiguous=False)
 
 
 @settings(max_examples=25, deadline=None)

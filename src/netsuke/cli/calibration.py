@@ -38,7 +38,7 @@ class Calibration:
             yield torch.from_numpy(normalise(self.images[start : start + BATCH], preprocess))
 
 
-def read(spec: str, count: int, network: Network) -> Calibration:
+def read_images(spec: str, count: int, network: Network) -> Calibration:
     """`count` evenly spaced images of the data set's training split.
 
     Raises Error if there is no such data set, or its images or classes do not fit the network.

@@ -1,4 +1,4 @@
-"""`netsuke export`: from a model of the zoo to a file."""
+"""`netsuke export`: from a model of the zoo, or a training run, to a file."""
 
 from __future__ import annotations
 
@@ -8,39 +8,36 @@ from typing import Annotated, Any
 import typer
 
 from netsuke.artifact.contract import Error
-from netsuke.cli.calibration import Calibration, compare, read
-from netsuke.cli.checkpoint import Network, load
-from netsuke.cli.options import choice, count
+from netsuke.cli.calibration import Calibration, compare, read_images
+from netsuke.cli.checkpoint import Network, load, load_run
+from netsuke.cli.options import count
 from netsuke.cli.output import JsonOption, emit, remark, show, table
 from netsuke.cli.place import check_place
+from netsuke.float_layers import BITS, read, write
+from netsuke.report.runs import read_run
 
-FLOAT_LAYERS = ("float32", "int8", "int4")
 
-
-def read_float_layers(text: str) -> str | dict[str, str]:
-    """One of FLOAT_LAYERS, or "int8,*.gate.*=int4": patterns of layer names, the last that fits counts."""
-    if "=" not in text and "," not in text:
-        return choice("--float-layers", *FLOAT_LAYERS)(text)
-    rules = {}
-    for part in text.split(","):
-        pattern, _, kind = part.rpartition("=")
-        rules[pattern or "*"] = choice(f"--float-layers {text}:", *FLOAT_LAYERS)(kind)
-    return rules
+def _read_layers(text: str) -> str | dict[str, str]:
+    try:
+        return read(text)
+    except Error as error:
+        raise Error(f"--float-layers {error}") from None
 
 
 def export(
-    model: Annotated[str, typer.Option(help="Name of the model; `netsuke models` lists them.")],
     out: Annotated[Path, typer.Option(help="The .netsuke file to write.")],
+    model: Annotated[str | None, typer.Option(help="Name of the model; `netsuke models` lists them.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Its checkpoint; without one the weights are random.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Instead of both: the folder of a finished `netsuke train`.")] = None,
     float_layers: Annotated[
         Any,
         typer.Option(
-            parser=read_float_layers,
-            metavar="|".join(FLOAT_LAYERS),
+            parser=_read_layers,
+            metavar="|".join(BITS),
             help="What the layers without bits compute in; or layer by layer, by patterns of their names: "
             "'int8,*.gate.*=int4'. int8 and int4 need --calibration.",
         ),
-    ] = FLOAT_LAYERS[0],
+    ] = "float32",
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -59,20 +56,27 @@ def export(
     kinds = set(float_layers.values()) if isinstance(float_layers, dict) else {float_layers}
     if kinds != {"float32"} and calibration is None:
         raise Error(
-            f"--float-layers {_text(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
+            f"--float-layers {write(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
             "the ranges of the integers are chosen on training images"
         )
     if kinds == {"float32"} and calibration is not None:
         raise Error("--calibration is for --float-layers int8 or int4: give that too, or leave --calibration out")
-    network = load(model, weights)
+    if (model is None) == (run is None) or (weights is not None and model is None):
+        raise Error("give --model NAME, with --weights FILE where it is trained; or --run DIR, which says both")
+    if run is not None:
+        trained = read_run(run)
+        network, model, weights = load_run(trained), trained.model, trained.weights
+    else:
+        assert model is not None
+        network = load(model, weights)
     if weights is None:
         remark("no --weights: the weights are random (seed 0)")
-    chosen = read(calibration, calibration_images, network) if calibration else None
+    chosen = read_images(calibration, calibration_images, network) if calibration else None
     result: dict[str, Any] = {
         "out": str(out),
         "model": model,
         "weights": "random, seed 0" if weights is None else str(weights),
-        "float_layers": _text(float_layers),
+        "float_layers": write(float_layers),
         "calibration": None,
     }
     if chosen is None:
@@ -89,17 +93,10 @@ def export(
 def _write(network: Network, model: str, out: Path, **options: Any) -> None:
     import torch
 
-    from netsuke.lowering.export import export as write
+    from netsuke.lowering.export import export as export_module
 
     example = torch.zeros(2, *network.entry.input)  # two images, so that the batch stays a dynamic dimension
-    write(network.module, example, out, preprocess=network.preprocess, model=model, **options)
-
-
-def _text(float_layers: str | dict[str, str]) -> str:
-    """As it is written on the command line."""
-    if isinstance(float_layers, str):
-        return float_layers
-    return ",".join(kind if pattern == "*" else f"{pattern}={kind}" for pattern, kind in float_layers.items())
+    export_module(network.module, example, out, preprocess=network.preprocess, model=model, **options)
 
 
 def _write_quantized(network: Network, model: str, out: Path, float_layers: Any, chosen: Calibration) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netsuke.artifact.contract import Error
+from netsuke.cli.checkpoint import load_run
 from netsuke.cli.evaluate import Classifier, accuracy
 from netsuke.cli.output import remark, stderr_console
 from netsuke.cli.profile import PICOJOULES, cost_of
@@ -66,19 +66,15 @@ class Studied:
 
 def study(run: Run, data: str | None) -> Studied:
     """The run's network, its cost and, given data, its accuracy on the test images."""
-    from netsuke.models import create_model, get_model, load_weights
-    from netsuke.nn import progressive
+    from netsuke.models import get_model
 
-    entry = get_model(run.model)
-    made = Studied(run, Preprocess(**entry.preprocess))
+    made = Studied(run, Preprocess(**get_model(run.model).preprocess))
     if run.weights is None:
         remark(f"{run.name} has no weights yet: of it there are only the figures of its log")
         return made
-    made.classes = _classes(run)
-    arguments = {"num_classes": made.classes, **run.recipe["model"].get("arguments", {})}
-    made.module = load_weights(create_model(run.model, **arguments), run.weights).eval()
-    progressive(made.module, 1.0)
-    shape = entry.input
+    network = load_run(run)
+    arguments, shape = network.arguments, network.entry.input
+    made.module, made.classes = network.module, arguments["num_classes"]
     if data is not None:
         dataset = opened(made, data, "test")
         images, _ = dataset.read(np.arange(1))
@@ -126,29 +122,3 @@ def _logits(studied: Studied, images: np.ndarray) -> np.ndarray:
     assert studied.module is not None
     with torch.inference_mode():
         return studied.module(torch.from_numpy(normalise(images, studied.preprocess))).numpy()
-
-
-def _classes(run: Run) -> int:
-    """How many classes the run's network tells apart: a recipe leaves it to the data, but the weights say it."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from netsuke.models import create_model
-
-    arguments = {key: v for key, v in run.recipe["model"].get("arguments", {}).items() if key != "num_classes"}
-    with torch.device("meta"):
-        two, three = (create_model(run.model, n, **arguments).state_dict() for n in (2, 3))
-    places = {
-        name: axis
-        for name in two
-        for axis, sizes in enumerate(zip(two[name].shape, three[name].shape, strict=True))
-        if sizes == (2, 3)
-    }
-    try:
-        with safe_open(str(run.weights), "pt") as file:
-            found = {int(file.get_slice(name).get_shape()[axis]) for name, axis in places.items()}
-    except (SafetensorError, IndexError):
-        raise Error(f"{run.weights} is damaged, or does not belong to {run.model}: check it") from None
-    if len(found) != 1:
-        raise Error(f"{run.weights} does not say how many classes its network has: it is no {run.model}")
-    return found.pop()

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, fx
 
 from netsuke.artifact.contract import MAX_NAME, Error, first_line
-from netsuke.artifact.graph import Binarize, Graph, Identity, Mean, Node, Output, Step, Store
+from netsuke.artifact.graph import Binarize, Conv2d, Graph, Identity, Mean, Node, Output, Step, Store
 from netsuke.lowering.capture import Captured
+from netsuke.lowering.quantize import Coding, fits
 
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
@@ -34,6 +35,7 @@ class Map:
     shape: torch's shape of one image, which keeps the order of elements: (C, H, W), (C * H * W,), (C, 1, 1, 1), ...
     padding: zeros around it (top, left, bottom, right) that the next convolution or pool takes over.
     features: (scale, shift), each (C * H * W,), of a flattened map, that the next linear layer takes over.
+    coding: the codes that the next layer reads of it, where they were trained with that layer.
     """
 
     value: int
@@ -41,6 +43,7 @@ class Map:
     shape: tuple[int, ...]
     padding: Padding = NO_PADDING
     features: tuple[np.ndarray, np.ndarray] | None = None
+    coding: Coding | None = None
 
 
 class BatchSize:
@@ -54,20 +57,27 @@ BATCH = BatchSize()
 class Origin:
     """Where a graph value is found in the captured graph: the result of node `name`, or (bits) what it binarizes.
 
+    coding: where the value is codes of the result.
+
     padded: the result also has zeros around the map, which the graph leaves to the next convolution.
     """
 
     name: str
     bits: bool = False
     padded: bool = False
+    coding: Coding | None = None
 
 
 @dataclass
 class Built:
-    """graph: unfused, its arrays float64. origin: value id -> where it comes from, for tests and traces."""
+    """graph: unfused, its arrays float64. origin: value id -> where it comes from, for tests and traces.
+
+    codings: by layer, of those that were trained quantized.
+    """
 
     graph: Graph
     origin: dict[int, Origin] = field(default_factory=dict)
+    codings: dict[str, Coding] = field(default_factory=dict)
 
 
 Handler = Callable[..., Any]
@@ -104,6 +114,7 @@ class Builder:
         self.captured = captured
         self.graph = Graph(model, captured.input_shape, [], [])
         self.origin: dict[int, Origin] = {0: Origin("")}
+        self.codings: dict[str, Coding] = {}
         self.values = 1
         self.node: fx.Node
 
@@ -144,6 +155,14 @@ class Builder:
         if x.features is not None:
             raise self.refuse("a scale for each element of a flattened map can only feed a float linear layer")
         return x
+
+    def coded(self, node: Conv2d, x: Map) -> Conv2d:
+        """`node`, which reads of x the codes that it was trained with, if any."""
+        if x.coding is not None:
+            if not fits(node.weight):
+                raise self.refuse(f"it is quantized, and an output has {node.weight[0].size:,} weights: too many")
+            self.codings[node.name] = x.coding
+        return node
 
     def image(self, x: Any) -> Map:
         """x, which must be a map (N, C, H, W); padding may be left."""
@@ -201,7 +220,7 @@ class Builder:
                 self._outputs(fx.map_arg(node.args[0], lambda n: env[n]))
         if inputs != 1:
             raise Error(f"the module takes {inputs} inputs: only one image batch is supported")
-        return Built(self.graph, self.origin)
+        return Built(self.graph, self.origin, self.codings)
 
     def _call(self, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
         args: Any = fx.map_arg(node.args, lambda n: env[n])

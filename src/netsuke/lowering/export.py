@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from netsuke import artifact
 from netsuke.artifact.contract import Error
-from netsuke.artifact.graph import Graph, InputTransform
+from netsuke.artifact.graph import Conv2d, Graph, InputTransform
 from netsuke.lowering.build import Origin, build
 from netsuke.lowering.calibrate import calibrate
 from netsuke.lowering.capture import Captured, capture
 from netsuke.lowering.passes import optimise, renumber, round_arrays
 from netsuke.lowering.precision import Precision
-from netsuke.lowering.quantize import activations, quantize
+from netsuke.lowering.quantize import Coding, activations, quantize
 
 
 class PreprocessLike(Protocol):
@@ -56,11 +56,20 @@ def lower(
     captured = capture(module, example_input)
     built = build(captured, model)
     graph = optimise(built.graph)
+    codings: dict[tuple[int, int], Coding] = {}
     if precision.quantizes:
         precision.check_layers(graph)
         round_arrays(graph)  # refuses a damaged model
-        codings = calibrate(captured, built.origin, activations(graph, precision.bits), calibration)
-        graph = quantize(graph, codings, precision.bits)
+        others = activations(graph, lambda name: None if name in built.codings else precision.bits(name))
+        codings = calibrate(captured, built.origin, others, calibration)
+
+    def coding_of(node: Conv2d) -> Coding | None:
+        bits = precision.bits(node.name)
+        return built.codings.get(node.name) or (None if bits is None else codings.get((node.inputs[0], bits)))
+
+    if codings or built.codings:
+        graph, codes = quantize(graph, coding_of)
+        built.origin.update({out: replace(built.origin[v], coding=code) for out, (v, code) in codes.items()})
     graph, ids = renumber(round_arrays(graph))
     graph.transform = None if preprocess is None else _transform(preprocess, captured.input_shape[0])
     return Lowered(graph, captured, {new: built.origin[old] for old, new in ids.items() if old in built.origin})
@@ -87,7 +96,8 @@ def export(
     patterns of layer names (as in named_modules()), the last that fits counts, and what none fits stays float:
     {"*": "int8", "*.gate.*": "int4"}. The range of an activation is chosen to lose least (mean squared error) when the
     float model runs on `calibration`: float images (N, C, H, W), normalised as for the model, or an iterable of such
-    batches, for example a DataLoader. A few hundred training images are enough.
+    batches, for example a DataLoader. A few hundred training images are enough. Layers that were trained quantized
+    (`netsuke.quantize`) are written as they are, whatever is said here.
 
     Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module, and
     for calibration images that are missing, empty, not finite, or of another shape.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from netsuke.artifact.contract import Error, first_line
 from netsuke.lowering import ops
-from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout
+from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout, QuantizedConv2d, QuantizedLinear
+from netsuke.nn.quantized import fake_quantize_weight
 
 
 def freeze(module: nn.Module) -> nn.Module:
@@ -83,8 +86,7 @@ class FrozenBinary(nn.Module):
 class FrozenBinaryConv2d(FrozenBinary):
     def __init__(self, layer: BinaryConv2d) -> None:
         super().__init__(layer)
-        if layer.padding_mode != "zeros":
-            raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use 'zeros'")
+        _check_padding(layer)
         self.stride, self.dilation, self.groups = list(layer.stride), list(layer.dilation), layer.groups
         self.padding = conv_padding(layer.padding, list(layer.kernel_size), self.dilation)
 
@@ -112,6 +114,37 @@ class FrozenBinaryLinear(FrozenBinary):
         )
 
 
+class FrozenQuantized(nn.Module):
+    """What a layer that was trained in 8 or 4 bits is at inference, with its weight as the codes stand for it."""
+
+    weight: Tensor
+
+    def __init__(self, layer: QuantizedConv2d | QuantizedLinear) -> None:
+        super().__init__()
+        self.register_buffer("weight", fake_quantize_weight(layer.weight, layer.activation.bits))
+        self.bias = layer.bias
+        self.bits = layer.activation.bits
+        self.scale, self.zero = layer.activation.constants()
+
+    def codes(self, x: Tensor) -> Tensor:
+        return ops.fake_quantize(x, self.scale, self.zero, self.bits)
+
+
+class FrozenQuantizedConv2d(FrozenQuantized):
+    def __init__(self, layer: QuantizedConv2d) -> None:
+        super().__init__(layer)
+        _check_padding(layer)
+        self.window: Any = layer.stride, layer.padding, layer.dilation, layer.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.codes(x), self.weight, self.bias, *self.window)
+
+
+class FrozenQuantizedLinear(FrozenQuantized):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.codes(x), self.weight, self.bias)
+
+
 class FrozenMaxout(nn.Module):
     def __init__(self, layer: Maxout) -> None:
         super().__init__()
@@ -126,7 +159,14 @@ _LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
     BinaryConv2d: FrozenBinaryConv2d,
     BinaryLinear: FrozenBinaryLinear,
     Maxout: FrozenMaxout,
+    QuantizedConv2d: FrozenQuantizedConv2d,
+    QuantizedLinear: FrozenQuantizedLinear,
 }
+
+
+def _check_padding(layer: nn.Conv2d) -> None:
+    if layer.padding_mode != "zeros":
+        raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use 'zeros'")
 
 
 def conv_padding(padding: str | tuple[int, ...] | list[int], kernel: list[int], dilation: list[int]) -> list[int]:

@@ -27,6 +27,7 @@ from netsuke.artifact.graph import (
 )
 from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped
 from netsuke.lowering.freeze import conv_padding
+from netsuke.lowering.quantize import Coding
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -58,7 +59,15 @@ def conv2d(
         dilation=_two(dilation),
         groups=groups,
     )
-    return b.add(node, _conv_size(b, node, x.size))
+    return b.add(b.coded(node, x), _conv_size(b, node, x.size))
+
+
+@handles("netsuke.fake_quantize.default")
+def fake_quantize(b: Builder, x: Any, scale: float, zero: int, bits: int) -> Map:
+    """Of a layer that was trained quantized: the layer itself takes it over."""
+    if isinstance(x, Map) and x.features is None:
+        return replace(x, coding=Coding(scale, zero, bits))  # zeros padded around x have a code, that of 0
+    return b.plain(x)
 
 
 @handles("netsuke.binary_conv2d.default")
@@ -97,7 +106,7 @@ def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Map:
         scale, shift = x.features
         w, offset = w * scale, offset + w @ shift
     node = Conv2d(b.name(), [x.value], weight=_whole_map(w, x), bias=offset)
-    return b.add(node, (len(w), 1, 1), (len(w),))
+    return b.add(b.coded(node, x), (len(w), 1, 1), (len(w),))
 
 
 @handles("netsuke.binary_linear.default")

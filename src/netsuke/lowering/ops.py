@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from netsuke.nn import quantized
+
 
 def activation_signs(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
     """s_a in the dtype of x: +1 where x >= threshold (where alpha_a is negative: x <= threshold), else -1."""
@@ -92,6 +94,17 @@ def _(
     gamma: float,
 ) -> Tensor:
     return F.linear(x, sign.to(x.dtype), bias)
+
+
+@torch.library.custom_op("netsuke::fake_quantize", mutates_args=())
+def fake_quantize(x: Tensor, scale: float, zero: int, bits: int) -> Tensor:
+    """scale * (q - zero) with q = clamp(round(x / scale + zero), 0, 2^bits - 1), of x's shape."""
+    return quantized.fake_quantize(x, x.new_tensor(scale), x.new_tensor(zero), bits)
+
+
+@fake_quantize.register_fake
+def _(x: Tensor, scale: float, zero: int, bits: int) -> Tensor:
+    return torch.empty_like(x)
 
 
 @torch.library.custom_op("netsuke::two_slope", mutates_args=())

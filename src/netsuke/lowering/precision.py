@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Conv2d, Graph
-
-BITS = {"float32": None, "int8": 8, "int4": 4}
+from netsuke.float_layers import BITS
 
 
 class Precision:
@@ -51,7 +50,11 @@ class Precision:
 
     def check_layers(self, graph: Graph) -> None:
         """Raises Error for a pattern that fits no float layer."""
-        names = [node.name for node in graph.nodes if isinstance(node, Conv2d)]
+        self.check_names([node.name for node in graph.nodes if isinstance(node, Conv2d)])
+
+    def check_names(self, float_layers: Iterable[str]) -> None:
+        """As check_layers, of the names of the float layers."""
+        names = list(float_layers)
         for pattern in self.rules:
             if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
                 some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -33,21 +33,24 @@ class _Recorder(fx.Interpreter):
 def trace64(lowered: Lowered, images: np.ndarray) -> dict[int, np.ndarray]:
     """Run the captured module in float64 and return the graph's values by id.
 
-    images: (N, C, H, W), normalised. A float32 value comes as float64 (N, C, H, W), a bits value as int8, -1 or +1.
-    Values that the module has no tensor for are left out.
+    images: (N, C, H, W), normalised. A float32 value comes as float64 (N, C, H, W), a bits value as int8, -1 or +1, and
+    codes as uint8. Values that the module has no tensor for are left out.
     """
-    return trace64_binarized(lowered, images)[0]
+    return trace64_decided(lowered, images)[0]
 
 
-def trace64_binarized(
+def trace64_decided(
     lowered: Lowered, images: np.ndarray
-) -> tuple[dict[int, np.ndarray], dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """`trace64`, and for each bits value what the module binarizes, (N, C, H, W), and its threshold, (1,) or (C,)."""
+) -> tuple[dict[int, np.ndarray], dict[int, tuple[np.ndarray, np.ndarray]], dict[int, np.ndarray]]:
+    """`trace64`; for each bits value what the module binarizes, (N, C, H, W), and its threshold, (1,) or (C,); and for
+    each value of codes the numbers that were rounded to them.
+    """
     recorder = _Recorder(lowered.captured.module)
     with torch.no_grad():
         recorder.run(torch.from_numpy(np.asarray(images, np.float64)))
     values: dict[int, np.ndarray] = {}
     binarized: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    rounded: dict[int, np.ndarray] = {}
     for index, value in enumerate(artifact.infer(lowered.graph)):
         origin = lowered.origin.get(index)
         if origin is None or origin.padded:
@@ -59,4 +62,8 @@ def trace64_binarized(
             result = ops.activation_signs(args[0], args[5], args[6]).to(torch.int8)
             binarized[index] = (args[0].reshape(len(images), *value.shape).numpy(), args[5].numpy())
         values[index] = result.reshape(len(images), *value.shape).numpy()
-    return values, binarized
+        if origin.coding is not None:
+            code = origin.coding
+            rounded[index] = values[index] / code.scale + code.zero
+            values[index] = np.rint(np.clip(rounded[index], 0, (1 << code.bits) - 1)).astype(np.uint8)
+    return values, binarized, rounded

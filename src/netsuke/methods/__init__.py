@@ -2,6 +2,7 @@
 
 from netsuke.methods.binarize import METHODS, binarize
 from netsuke.methods.method import Method
+from netsuke.methods.quantize import quantize
 from netsuke.methods.report import BinarizeReport
 
-__all__ = ["METHODS", "BinarizeReport", "Method", "binarize"]
+__all__ = ["METHODS", "BinarizeReport", "Method", "binarize", "quantize"]

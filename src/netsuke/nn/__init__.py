@@ -6,6 +6,7 @@ from netsuke.nn.fuse import fuse
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.progressive import progressive
+from netsuke.nn.quantized import ActivationQuantizer, QuantizedConv2d, QuantizedLinear
 from netsuke.nn.recoupling import ChannelGate, InfoRecoupling
 from netsuke.nn.rsign import RSign, Sign
 from netsuke.nn.sign_weight import SignWeight, XnorWeight
@@ -15,6 +16,7 @@ from netsuke.nn.two_step import FloatWeight, binarize_weights, keep_weights_floa
 
 __all__ = [
     "ActivationBinarizer",
+    "ActivationQuantizer",
     "ActivationSet",
     "AdaBinActivation",
     "AdaBinWeight",
@@ -24,6 +26,8 @@ __all__ = [
     "FloatWeight",
     "InfoRecoupling",
     "Maxout",
+    "QuantizedConv2d",
+    "QuantizedLinear",
     "RSign",
     "Sign",
     "SignWeight",

@@ -57,6 +57,14 @@ def read_runs(folder: Path) -> list[Run]:
     return [_read(log, folder) for log in logs]
 
 
+def read_run(folder: Path) -> Run:
+    """The training run whose folder this is. Raises netsuke.Error where it is none."""
+    log = folder / "log.csv"
+    if not log.is_file() or not log.with_name("recipe.toml").is_file():
+        raise Error(f"{folder} is no training run: `netsuke train RECIPE --data SPEC --out {folder}` makes one")
+    return _read(log, folder.parent)
+
+
 def designs(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs in groups that differ in the seed alone, by what their names begin with in common."""
     groups: dict[str, list[Run]] = {}

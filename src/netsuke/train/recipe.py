@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from netsuke import float_layers
 from netsuke.artifact.contract import Error
 from netsuke.data import RandomResizedCrop
 from netsuke.train.randaugment import RandAugment
@@ -29,6 +30,27 @@ class Model(Table):
     name: str
     weights: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Quantization(Table):
+    """The float layers train in 8 or 4 bits, as `netsuke.quantize` makes them of the model that training starts from.
+
+    layers: as `netsuke export --float-layers` has it, "int8" or "int8,*.gate.*=int4"; empty leaves them float. images:
+    so many training images, evenly spaced, choose the ranges to start from.
+    """
+
+    section: ClassVar[str] = "quantize"
+    layers: str = ""
+    images: Count = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers:
+            try:
+                float_layers.read(self.layers)
+            except Error as error:
+                raise Error(f"quantize.layers is {error}") from None
 
 
 @dataclass(frozen=True)
@@ -172,6 +194,7 @@ class Recipe(Table):
     sync_batch_norm: bool = False
     shard_group: Whole = 0
     about: str = ""
+    quantize: Quantization = field(default_factory=Quantization)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -277,6 +300,6 @@ def _parse(text: str, change: str) -> Any:
         parsed = {}
     if list(parsed) == ["value"]:
         return parsed["value"]
-    if re.fullmatch(r"[\w./~:@ -]+", text.strip()):  # a text whose quotes the shell has eaten
+    if re.fullmatch(r"[\w./~:@,=* -]+", text.strip()):  # a text whose quotes the shell has eaten
         return text.strip()
     raise Error(f'--set {change}: {text} is no TOML value, such as 0.05, true, "text" or [1, 2]')

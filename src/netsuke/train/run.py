@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from lightning_fabric import Fabric
 
-from netsuke import atomic
+from netsuke import atomic, float_layers
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset, Preprocess, holdout, open_dataset
+from netsuke.data import Dataset, Preprocess, holdout, normalise, open_dataset
+from netsuke.methods import quantize
 from netsuke.models import create_model, get_model, load_weights
 from netsuke.train.augment import Augment
 from netsuke.train.cached_teachers import CachedTeachers
@@ -53,6 +55,11 @@ def run(
     model = create_model(recipe.model.name, seed=recipe.seed, **arguments)
     if recipe.model.weights:
         load_weights(model, recipe.model.weights)
+    if recipe.quantize.layers:
+        images = np.concatenate([images for images, _ in data.batches(64, recipe.quantize.images)])
+        model = quantize(
+            model, float_layers.read(recipe.quantize.layers), torch.from_numpy(normalise(images, preprocess))
+        )
     augment = make_augment(recipe.augment, preprocess)
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
