@@ -14,8 +14,7 @@ import netsuke
 from netsuke import Error
 from netsuke.artifact.graph import Int8Conv2d, Quantize
 from netsuke.lowering import lower
-from netsuke.lowering.calibrate import Histogram, best_range
-from netsuke.lowering.quantize import coding
+from netsuke.nn.coding import Histogram, best_range, coding
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

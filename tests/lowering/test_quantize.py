@@ -28,7 +28,8 @@ from netsuke.artifact.graph import (
     Store,
 )
 from netsuke.lowering import passes
-from netsuke.lowering.quantize import Coding, activations, coding, quantize
+from netsuke.lowering.quantize import activations, quantize
+from netsuke.nn.coding import Coding, coding
 from netsuke.nn.quantized import quantize_weight
 
 RNG = np.random.default_rng(0)

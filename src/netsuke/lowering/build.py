@@ -17,7 +17,8 @@ from torch import Tensor, fx
 from netsuke.artifact.contract import MAX_NAME, Error, first_line
 from netsuke.artifact.graph import Binarize, Conv2d, Graph, Identity, Mean, Node, Output, Step, Store
 from netsuke.lowering.capture import Captured
-from netsuke.lowering.quantize import Coding, fits
+from netsuke.nn.coding import Coding
+from netsuke.nn.quantized import fits
 
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)

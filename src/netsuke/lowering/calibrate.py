@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,11 +12,9 @@ from torch import Tensor, fx
 from netsuke.artifact.contract import Error
 from netsuke.lowering.build import Origin
 from netsuke.lowering.capture import Captured
-from netsuke.lowering.quantize import Coding, coding
+from netsuke.nn.coding import Coding, Histogram, best_range, coding
 
 CHUNK = 16  # images that run at a time
-BINS = 1 << 15
-FRACTIONS = np.arange(8, 65) / 64  # of an end of the range; at the least, one code still spans some bins
 
 
 def calibrate(
@@ -43,57 +40,6 @@ def calibrate(
             for part in batch.split(CHUNK):
                 observer.run(part)
     return {(v, bits): coding(*best_range(histograms[name], bits), bits) for (v, bits), name in names.items()}
-
-
-class Histogram:
-    """Counts of the numbers that are not 0 (which has a code of its own in any range), in equal bins.
-
-    The bins span -limit to limit. limit is a power of two and grows with the numbers: two bins then become one.
-    """
-
-    def __init__(self) -> None:
-        self.low = self.high = 0.0  # the least and the largest number
-        self.limit = 0.0
-        self.counts = np.zeros(BINS, np.int64)
-
-    def add(self, x: Tensor) -> None:
-        """Count the numbers of a float32 tensor, all finite."""
-        least, largest = (float(number) for number in torch.aminmax(x))
-        self.low, self.high = min(self.low, least), max(self.high, largest)
-        size = max(-self.low, self.high)
-        if size == 0:
-            return
-        self.limit = self.limit or 2.0 ** math.frexp(size)[1]
-        while self.limit < size:
-            self.limit *= 2
-            self.counts = np.pad(self.counts.reshape(-1, 2).sum(axis=1), BINS // 4)
-        bins = (x[x != 0].double() / self.limit + 1) * (BINS // 2)
-        self.counts += torch.bincount(bins.long().clamp_(0, BINS - 1), minlength=BINS).numpy()
-
-    def filled(self) -> tuple[np.ndarray, np.ndarray]:
-        """The middles of the bins that are not empty, and their counts."""
-        places = np.flatnonzero(self.counts)
-        return ((places + 0.5) / (BINS // 2) - 1) * self.limit, self.counts[places]
-
-
-def best_range(histogram: Histogram, bits: int = 8) -> tuple[float, float]:
-    """The range inside the histogram's with the least mean squared error, as (low, high)."""
-    middles, counts = histogram.filled()
-
-    def error(ends: tuple[float, float]) -> float:
-        code = coding(*ends, bits)
-        rounded = np.clip(np.rint(middles / code.scale) + code.zero, 0, (1 << bits) - 1)
-        return float(counts @ (middles - (rounded - code.zero) * code.scale) ** 2)
-
-    low, high = best = (histogram.low, histogram.high)
-    least, before = error(best), np.inf
-    while least < before:
-        before = least
-        for candidates in ([(f * low, best[1]) for f in FRACTIONS], [(best[0], f * high) for f in FRACTIONS]):
-            errors = [error(candidate) for candidate in candidates]
-            if min(errors) < least:
-                least, best = min(errors), candidates[int(np.argmin(errors))]
-    return best
 
 
 class _Observer(fx.Interpreter):

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Conv2d, Graph, InputTransform
+from netsuke.float_layers import FloatLayers
 from netsuke.lowering.build import Origin, build
 from netsuke.lowering.calibrate import calibrate
 from netsuke.lowering.capture import Captured, capture
 from netsuke.lowering.passes import optimise, renumber, round_arrays
-from netsuke.lowering.precision import Precision
-from netsuke.lowering.quantize import Coding, activations, quantize
+from netsuke.lowering.quantize import activations, quantize
+from netsuke.nn.coding import Coding
 
 
 class PreprocessLike(Protocol):
@@ -51,14 +52,14 @@ def lower(
     calibration: Any = None,
 ) -> Lowered:
     """Capture a copy of `module` in eval mode and turn it into a graph. Arguments and errors as for `export`."""
-    precision = Precision(float_layers)
+    precision = FloatLayers(float_layers)
     precision.check_calibration(calibration)
     captured = capture(module, example_input)
     built = build(captured, model)
     graph = optimise(built.graph)
     codings: dict[tuple[int, int], Coding] = {}
     if precision.quantizes:
-        precision.check_layers(graph)
+        precision.check_names(node.name for node in graph.nodes if isinstance(node, Conv2d))
         round_arrays(graph)  # refuses a damaged model
         others = activations(graph, lambda name: None if name in built.codings else precision.bits(name))
         codings = calibrate(captured, built.origin, others, calibration)

@@ -27,7 +27,7 @@ from netsuke.artifact.graph import (
 )
 from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped
 from netsuke.lowering.freeze import conv_padding
-from netsuke.lowering.quantize import Coding
+from netsuke.nn.coding import Coding
 
 LARGEST = float(np.finfo(np.float32).max)
 

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import prod
-from typing import Any, TypeGuard
+from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 import torch
 
-from netsuke.artifact.contract import MAX_INT8_WINDOW
 from netsuke.artifact.graph import Conv2d, Graph, Identity, Int8Conv2d, Node, Quantize, Write
 from netsuke.lowering.passes import drop_dead, fuse_taps
-from netsuke.nn.quantized import SMALLEST_SCALE, quantize_weight
+from netsuke.nn.coding import Coding
+from netsuke.nn.quantized import fits, quantize_weight
 
 BitsOf = Callable[[str], int | None]  # by a layer's name
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How a float tensor becomes codes q of `bits` bits: q stands for scale * (q - zero)."""
-
-    scale: float
-    zero: int
-    bits: int = 8
-
-
-def coding(low: float, high: float, bits: int = 8) -> Coding:
-    """The 2^bits codes spread evenly over [low, high], which is widened to hold 0; 0 is represented exactly.
-
-    Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-    section 2.1. An activation that is always 0 gets the scale 1.
-    """
-    low, high = min(low, 0.0), max(high, 0.0)
-    most = (1 << bits) - 1
-    scale = float(np.float32((high - low) / most))
-    if scale < SMALLEST_SCALE:
-        return Coding(1.0, 0, bits)
-    return Coding(scale, int(np.clip(np.rint(-low / scale), 0, most)), bits)
 
 
 def activations(graph: Graph, bits_of: BitsOf) -> list[tuple[int, int]]:
@@ -69,11 +45,6 @@ def quantize(graph: Graph, coding_of: Callable[[Conv2d], Coding | None]) -> tupl
             node = _int8(node, codes[source], code)
         nodes.append(node)
     return drop_dead(fuse_taps(replace(graph, nodes=nodes))), {out: source for source, out in codes.items()}
-
-
-def fits(weight: Any) -> bool:
-    """Whether an 8-bit layer may have windows of this weight, (O, ...)."""
-    return prod(weight.shape[1:]) <= MAX_INT8_WINDOW
 
 
 def _fits(node: Node) -> TypeGuard[Conv2d]:

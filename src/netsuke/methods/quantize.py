@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error, first_line
-from netsuke.lowering.calibrate import Histogram, best_range
-from netsuke.lowering.precision import Precision
-from netsuke.lowering.quantize import coding, fits
+from netsuke.float_layers import FloatLayers
 from netsuke.nn import QuantizedConv2d, QuantizedLinear
+from netsuke.nn.coding import Histogram, best_range, coding
 from netsuke.nn.parallel import unwrapped
+from netsuke.nn.quantized import fits
 
 
 def quantize(
@@ -37,7 +37,7 @@ def quantize(
     """
     if not isinstance(model, nn.Module):
         raise Error(f"quantize takes a torch.nn.Module, not a {type(model).__name__}")
-    precision = Precision(float_layers)
+    precision = FloatLayers(float_layers)
     try:
         student = copy.deepcopy(unwrapped(model))
     except Exception as error:  # a user's module may refuse to be copied in any way it likes

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netsuke.artifact.contract import Error
+from netsuke.artifact.contract import MAX_INT8_WINDOW, Error
+from netsuke.nn.coding import SMALLEST_SCALE
 from netsuke.nn.ste import straight_through
 
 FRACTIONS = tuple(n / 64 for n in range(64, 31, -1))
-SMALLEST_SCALE = 2.0**-100  # below it a number is as good as 0, and 1 / scale would leave float32
+
+
+def fits(weight: Any) -> bool:
+    """Whether an 8-bit layer may have windows of this weight, (O, ...)."""
+    return prod(weight.shape[1:]) <= MAX_INT8_WINDOW
 
 
 def quantize_weight(weight: Tensor, bits: int = 8) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ from lowering_checks import RUNNERS, runner
 from netsuke.artifact import Reference
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Conv2d, Int8Conv2d
+from netsuke.float_layers import FloatLayers
 from netsuke.lowering import lower
-from netsuke.lowering.precision import Precision
 
 
 class Gated(nn.Module):
@@ -77,8 +77,8 @@ def test_refused(float_layers: Any, words: str) -> None:
 
 
 def test_a_mapping_that_quantizes_nothing_needs_no_images() -> None:
-    assert not Precision({"*": "float32"}).quantizes
-    assert not Precision({}).quantizes
+    assert not FloatLayers({"*": "float32"}).quantizes
+    assert not FloatLayers({}).quantizes
     with pytest.raises(Error, match="give that too"):
         lowered({"*": "float32"})
     with pytest.raises(Error, match="needs calibration images"):
