@@ -11,6 +11,12 @@ from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.binarizer import ActivationBinarizer, WeightBinarizer
 
 
+def arguments_of(conv: nn.Conv2d) -> dict[str, Any]:
+    """What a convolution of the same shape is made with."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return {**{name: getattr(conv, name) for name in names}, "bias": conv.bias is not None}
+
+
 class BinaryConv2d(nn.Conv2d):
     """A convolution whose weight and input are binarized: conv2d(a(x), alpha_w * s_w + beta_w) + bias.
 
@@ -42,20 +48,8 @@ class BinaryConv2d(nn.Conv2d):
     @classmethod
     def from_float(cls, conv: nn.Conv2d, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryConv2d:
         """The same convolution, binarized: it takes over the weight and bias parameters themselves."""
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device="meta",
-            binary_a=binary_a.to(conv.weight),
-            binary_w=binary_w.to(conv.weight),
-        )
+        binary_a, binary_w = binary_a.to(conv.weight), binary_w.to(conv.weight)
+        layer = cls(**arguments_of(conv), device="meta", binary_a=binary_a, binary_w=binary_w)
         layer.weight, layer.bias = conv.weight, conv.bias
         return layer.train(conv.training)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from netsuke.artifact.contract import MAX_INT8_WINDOW, Error
 from netsuke.nn.coding import SMALLEST_SCALE
+from netsuke.nn.layers import arguments_of
 from netsuke.nn.ste import straight_through
 
 FRACTIONS = tuple(n / 64 for n in range(64, 31, -1))
@@ -123,19 +124,7 @@ class QuantizedConv2d(nn.Conv2d):
     @classmethod
     def from_float(cls, conv: nn.Conv2d, bits: int) -> QuantizedConv2d:
         """The same convolution, quantized: it takes over the weight and bias parameters themselves."""
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device="meta",
-            bits=bits,
-        )
+        layer = cls(**arguments_of(conv), device="meta", bits=bits)
         layer.weight, layer.bias = conv.weight, conv.bias
         layer.activation.to(conv.weight)
         return layer.train(conv.training)
