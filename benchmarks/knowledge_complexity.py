@@ -196,19 +196,22 @@ def page(found: dict[str, Any]) -> str:
     error = 100 * (middle * (1 - middle) / images) ** 0.5
     agreed = ", ".join(f"{name} {count}" for name, count in found["agreement"].items())
     seeds = statistics.fmean(r["deviation"] for r in reached)
+    noise = max(seeds, error)
+    verdict = "within that noise: it does not say which teacher is better" if apart < 2 * noise else "above that noise"
     return f"""# Knowledge complexity
 
 Written by `benchmarks/knowledge_complexity.py`, never by hand; that file says how.
 
-Each of {len(found["rows"])} teachers has {found["seeds"]} students: {found["epochs"]} epochs of {found["images"][0]:,}
-images, {found["views"]} fixed augmentations each, on {found["machine"]}. Lowest complexity first; the score and the
-teachers' own figures are from the even test images. Students: mean and sample deviation over the seeds; accuracies in
-per cent, cross entropies in nats.
+Each of {len(found["rows"])} teachers has {found["seeds"]} students: {found["epochs"]} epochs of
+{found["images"][0]:,} images, {found["views"]} fixed augmentations each, on {found["machine"]}.
+Lowest complexity first; the score and the teachers' own figures are from the even test images. Students: mean and
+sample deviation over the seeds; accuracies in per cent, cross entropies in nats.
 
 {table(lines)}
 
 On the odd images, the best and the worst teacher's students are {apart:.2f} points apart; seeds deviate by
 {seeds:.2f} points on average, and the standard error of one accuracy on these {images} images is {error:.2f}.
+The difference is {verdict}.
 Of {found["pairs"]} pairs of teachers, so many are ordered as their students came out: {agreed}.
 """
 
