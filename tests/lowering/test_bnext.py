@@ -100,7 +100,8 @@ def test_narrow_18() -> None:
 @pytest.mark.parametrize("name", ["bnext_tiny", "bnext18"])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_designs(name: str, design: str) -> None:
-    images = cifar_images(8)
+    # Whole images: of maps of one pixel, few give deviations next to 0, whose inverse magnifies any rounding.
+    images = cifar.normalised(cifar.images_and_labels(16)[0])
     model = settled(name, images, **SMALL, **DESIGNS[design])
     check_nodes(lower(model, images[:1]), images[:2].numpy(), "engine")
 
