@@ -15,7 +15,7 @@ import cifar
 import netsuke
 from lowering_checks import RUNNERS, assert_close, check_nodes, runner
 from netsuke.artifact.graph import BinaryConv2d, Conv2d, Int8Conv2d
-from netsuke.lowering import lower
+from netsuke.lowering import Lowered, lower
 from netsuke.nn import QuantizedConv2d, QuantizedLinear, fuse, progressive
 
 
@@ -26,21 +26,21 @@ def one_thread() -> None:
 
 
 class Small(nn.Module):
-    """A stem with batch norm, a padded, grouped convolution read twice, a depth-wise one, a linear layer of a map."""
+    """A stem with batch norm; two readers of its map, one with zeros around it; a depth-wise and a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(8)
-        self.left = nn.Conv2d(8, 6, 3, padding=1, groups=2)
+        self.left = nn.Conv2d(8, 6, 3, groups=2)
         self.right = nn.Conv2d(8, 6, 1)
         self.deep = nn.Conv2d(6, 6, 3, groups=6)
         self.last = nn.Linear(6 * 4 * 4, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm(self.stem(x)))
-        x = self.left(x) + F.leaky_relu(self.right(x), 0.3)
-        return self.last(F.relu(self.deep(F.pad(x, (0, 0, 0, 0)))).flatten(1))
+        x = self.left(F.pad(x, (1, 1, 1, 1))) + F.leaky_relu(self.right(x), 0.3)
+        return self.last(F.relu(self.deep(x)).flatten(1))
 
 
 def images(count: int) -> Tensor:
@@ -160,17 +160,35 @@ def bnext(gates: str) -> tuple[nn.Module, Tensor]:
     return netsuke.quantize(model.eval(), {"*": "int8", "*.gate.*": gates}, x), x
 
 
+@cache
+def lowered_bnext(gates: str) -> Lowered:
+    model, x = bnext(gates)
+    return lower(model, x[:1])
+
+
 @pytest.mark.parametrize("gates", ["int8", "int4"])
 def test_bnext_in_its_quantized_editions(gates: str) -> None:
-    model, x = bnext(gates)
-    lowered = lower(model, x[:1])
+    lowered = lowered_bnext(gates)
     kinds = [(node.name, node.bits) for node in lowered.graph.nodes if isinstance(node, Int8Conv2d)]
     of_gates = [bits for name, bits in kinds if ".gate." in name]
     assert of_gates == [int(gates.removeprefix("int"))] * 62
     assert [bits for name, bits in kinds if ".gate." not in name] == [8, 8]
     assert sum(isinstance(node, BinaryConv2d) for node in lowered.graph.nodes) == 31
     assert not any(isinstance(node, Conv2d) for node in lowered.graph.nodes)
-    check_nodes(lowered, x[:2].numpy(), "engine")
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+@pytest.mark.parametrize("gates", ["int8", "int4"])
+def test_every_node_of_a_quantized_bnext_is_what_was_trained(gates: str, kind: str) -> None:
+    check_nodes(lowered_bnext(gates), bnext(gates)[1][:1].numpy(), kind)
+
+
+def test_a_layer_under_two_names_stays_one() -> None:
+    model = small()
+    model.again = model.right
+    made = netsuke.quantize(model, "int8", images(8))
+    assert isinstance(made.right, QuantizedConv2d)
+    assert made.again is made.right
 
 
 def test_a_quantized_bnext_is_fused_and_says_the_same() -> None:

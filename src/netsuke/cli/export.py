@@ -13,13 +13,15 @@ from netsuke.cli.checkpoint import Network, load, load_run
 from netsuke.cli.options import count
 from netsuke.cli.output import JsonOption, emit, remark, show, table
 from netsuke.cli.place import check_place
-from netsuke.float_layers import BITS, read, write
+from netsuke.float_layers import BITS
+from netsuke.float_layers import read as read_layers
+from netsuke.float_layers import write as layers_text
 from netsuke.report.runs import read_run
 
 
-def _read_layers(text: str) -> str | dict[str, str]:
+def _layers_option(text: str) -> str | dict[str, str]:
     try:
-        return read(text)
+        return read_layers(text)
     except Error as error:
         raise Error(f"--float-layers {error}") from None
 
@@ -32,7 +34,7 @@ def export(
     float_layers: Annotated[
         Any,
         typer.Option(
-            parser=_read_layers,
+            parser=_layers_option,
             metavar="|".join(BITS),
             help="What the layers without bits compute in; or layer by layer, by patterns of their names: "
             "'int8,*.gate.*=int4'. int8 and int4 need --calibration.",
@@ -56,7 +58,7 @@ def export(
     kinds = set(float_layers.values()) if isinstance(float_layers, dict) else {float_layers}
     if kinds != {"float32"} and calibration is None:
         raise Error(
-            f"--float-layers {write(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
+            f"--float-layers {layers_text(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
             "the ranges of the integers are chosen on training images"
         )
     if kinds == {"float32"} and calibration is not None:
@@ -76,7 +78,7 @@ def export(
         "out": str(out),
         "model": model,
         "weights": "random, seed 0" if weights is None else str(weights),
-        "float_layers": write(float_layers),
+        "float_layers": layers_text(float_layers),
         "calibration": None,
     }
     if chosen is None:

@@ -52,6 +52,9 @@ def quantize(
             f"nothing in {type(model).__name__} is quantized: float_layers={float_layers!r} fits no float layer"
         )
     ranges = _ranges(student, chosen, calibration) if calibration is not None else {}
+    places: dict[int, list[str]] = {}  # a layer may be used under several names
+    for name, module in student.named_modules(remove_duplicate=False):
+        places.setdefault(id(module), []).append(name)
     for name, bits in chosen.items():
         layer: Any = layers[name]
         if getattr(layer, "padding_mode", "zeros") != "zeros":
@@ -63,7 +66,8 @@ def quantize(
             made.activation.start(code.scale, code.zero)
         if not name:
             return made
-        student.set_submodule(name, made)
+        for place in places[id(layer)]:
+            student.set_submodule(place, made)
     return student
 
 

@@ -59,8 +59,8 @@ class ActivationQuantizer(nn.Module):
 
     The step is trained: its gradient is that of LSQ (Esser et al. 2020, "Learned Step Size Quantization", equation 3),
     divided by sqrt(numbers in x * (2^bits - 1)) as section 2.2 has it. The parameter is log2 of the step over the one
-    it started from: so the step stays positive and moves by factors (as Jain et al. 2020, "Trained Quantization
-    Thresholds", argue in section 3.3), and weight decay pulls it to its start. The code of 0 stays where it started.
+    it started from: so the step stays positive and moves by factors (Jain et al. 2020, "Trained Quantization
+    Thresholds", train log2 of a threshold), and weight decay pulls it to its start. The code of 0 stays.
     """
 
     first: Tensor
