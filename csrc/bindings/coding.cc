@@ -13,7 +13,8 @@ namespace {
 template <class T, int dimensions>
 using Array = nb::ndarray<T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
 
-coding::Levels shape_of(const Array<int16_t, 4>& levels, int least, int most) {
+template <class T>
+coding::Levels shape_of(const T& levels, int least, int most) {
   const auto size = [&](size_t i) { return static_cast<int64_t>(levels.shape(i)); };
   return {size(0), size(1), size(2), size(3), least, most};
 }
@@ -27,13 +28,13 @@ const uint8_t* begin(const nb::bytes& stream) { return static_cast<const uint8_t
 }  // namespace
 
 NB_MODULE(_coding, m) {
-  m.def("encode", [](const Array<int16_t, 4>& levels, int least, int most) {
+  m.def("encode", [](const Array<const int16_t, 4>& levels, int least, int most) {
     return as_bytes(coding::encode(shape_of(levels, least, most), levels.data()));
   });
   m.def("decode", [](const nb::bytes& stream, const Array<int16_t, 4>& levels, int least, int most) {
     return coding::decode(shape_of(levels, least, most), begin(stream), stream.size(), levels.data());
   });
-  m.def("encode_floats", [](const Array<uint32_t, 1>& bits) { return as_bytes(coding::encode_floats(bits.data(), bits.size())); });
+  m.def("encode_floats", [](const Array<const uint32_t, 1>& bits) { return as_bytes(coding::encode_floats(bits.data(), bits.size())); });
   m.def("decode_floats", [](const nb::bytes& stream, const Array<uint32_t, 1>& bits) {
     return coding::decode_floats(begin(stream), stream.size(), bits.data(), bits.size());
   });

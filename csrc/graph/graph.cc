@@ -7,72 +7,13 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "graph/container.h"
+#include "graph/expand.h"
+#include "graph/fields.h"
 #include "graph/json.h"
 #include "graph/limits.h"
 
 namespace netsuke {
 namespace {
-
-[[noreturn]] void refuse(const std::string& where, const std::string& what) {
-  fail("the graph is wrong at " + where + ": " + what + ". Export the file again.");
-}
-
-void check(bool ok, const std::string& where, const char* what) {
-  if (!ok) refuse(where, what);
-}
-
-// One object of the graph whose keys are known. Every key must be asked for exactly once.
-class Fields {
- public:
-  Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
-    check(json.kind == Json::Kind::object, where_, "expected an object");
-  }
-  const std::string& where() const { return where_; }
-
-  const Json& get(const char* key, Json::Kind kind) {
-    const Json* found = json_.find(key);
-    if (!found || found->kind != kind) refuse(where_, std::string("'") + key + "' is missing or of the wrong kind");
-    ++used_;
-    return *found;
-  }
-  int64_t integer(const char* key, int64_t low, int64_t high) {
-    const int64_t n = get(key, Json::Kind::integer).number;
-    if (n < low || n > high) refuse(where_, std::string("'") + key + "' is out of bounds");
-    return n;
-  }
-  const std::string& text(const char* key) { return get(key, Json::Kind::string).text; }
-  const std::vector<Json>& array(const char* key, int64_t least, int64_t most) {
-    const std::vector<Json>& items = get(key, Json::Kind::array).items;
-    const int64_t n = static_cast<int64_t>(items.size());
-    if (n < least || n > most) refuse(where_, std::string("'") + key + "' has the wrong length");
-    return items;
-  }
-  template <size_t N>
-  void integers(const char* key, int (&out)[N], int64_t low, int64_t high) {
-    const std::vector<Json>& items = array(key, N, N);
-    for (size_t i = 0; i < N; ++i) {
-      if (items[i].kind != Json::Kind::integer || items[i].number < low || items[i].number > high)
-        refuse(where_, std::string("'") + key + "' is out of bounds");
-      out[i] = static_cast<int>(items[i].number);
-    }
-  }
-  // [offset, count] with count = `count`, or 0 at offset 0 where `or_zeros`; inside a tensor of `size` elements.
-  Range range(const char* key, int64_t count, int64_t size, bool or_zeros = false) {
-    int pair[2];
-    integers(key, pair, 0, MAX_INTEGER);
-    const Range r = {pair[0], pair[1]};
-    const bool zeros = or_zeros && r.offset == 0 && r.count == 0;
-    if (!zeros && (r.count != count || r.offset > size || r.count > size - r.offset))
-      refuse(where_, std::string("'") + key + "' lies outside its tensor or has the wrong length");
-    return r;
-  }
-  void done() { check(used_ == json_.keys.size(), where_, "there is a key that does not belong"); }
-
- private:
-  const Json& json_;
-  std::string where_;
-  size_t used_ = 0;
-};
 
 struct Reader {
   Graph& g;
@@ -335,10 +276,9 @@ struct Reader {
     g.nodes.push_back(std::move(n));
   }
 
-  void read(const Json& json) {
+  void read(Fields& f) {
     float_left = static_cast<int64_t>(g.floats.size()) + MAX_SHARED;
     bits_left = static_cast<int64_t>(g.bits.size()) + MAX_SHARED;
-    Fields f(json, "the top");
     g.model = f.text("model");
     check(!g.model.empty() && static_cast<int64_t>(g.model.size()) <= MAX_NAME, f.where(), "the model's name is empty or too long");
     input(f.get("input", Json::Kind::object));
@@ -383,13 +323,10 @@ BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int
 Graph read_graph(const uint8_t* data, size_t size) {
   const Container c = open_container(data, size);
   Graph g;
-  g.floats = Buffer<float>(c.float_count);
-  if (c.float_count) std::memcpy(g.floats.data(), c.floats, c.float_count * 4);
-  for (size_t i = 0; i < c.float_count; ++i)
-    if (!std::isfinite(g.floats[i])) fail("the file holds a number that is not finite. Export it again.");
-  g.bits = Buffer<uint8_t>(c.bit_bytes);
-  if (c.bit_bytes) std::memcpy(g.bits.data(), c.bits, c.bit_bytes);
-  Reader{g}.read(parse_json(c.graph));
+  const Json json = parse_json(c.graph);
+  Fields f(json, "the top");
+  expand(f, c, g);
+  Reader{g}.read(f);
   return g;
 }
 

@@ -1,4 +1,7 @@
-"""Coded weights and floats (docs/coding.md): what csrc/code does, slow and plain. The same bits and streams everywhere."""
+"""Coded weights and floats (docs/coding.md): what csrc/code does, slow and plain, and that where it is compiled.
+
+Both make the same streams.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .contract import Error
+
+try:
+    from . import _coding as compiled
+except ImportError:
+    compiled = None  # type: ignore[assignment]
 
 AHEAD = 4  # bytes of the stream that a decoder holds
 HALF, LEAST = 32768, 32
@@ -158,6 +166,8 @@ class _Mixed:
 # ------------------------------------------------------------------------------------------- levels
 def encode(levels: np.ndarray, least: int, most: int) -> bytes:
     """The stream of whole numbers (O, kh, kw, C), each from least to most, least <= 0 <= most."""
+    if compiled is not None:
+        return compiled.encode(np.ascontiguousarray(levels, np.int16), least, most)
     coder = Encoder()
     _Levels(levels.shape, least, most, levels.reshape(-1).tolist()).run(coder)
     return coder.finish()
@@ -165,11 +175,17 @@ def encode(levels: np.ndarray, least: int, most: int) -> bytes:
 
 def decode(stream: bytes, shape: tuple[int, ...], least: int, most: int) -> np.ndarray:
     """The numbers, int16 of `shape` (O, kh, kw, C). Raises Error where the stream is damaged."""
-    coder = Decoder(stream)
-    model = _Levels(shape, least, most, [0] * int(np.prod(shape)))
-    if not model.run(coder) or not coder.ended():
-        raise Error("a stream of coded weights is damaged")
-    return np.array(model.levels, np.int16).reshape(shape)
+    if compiled is not None:
+        levels = np.empty(shape, np.int16)
+        sound = compiled.decode(stream, levels, least, most)
+    else:
+        coder = Decoder(stream)
+        model = _Levels(shape, least, most, [0] * int(np.prod(shape)))
+        sound = model.run(coder) and coder.ended()
+        levels = np.array(model.levels, np.int16).reshape(shape)
+    if not sound:
+        raise Error("its stream is damaged")
+    return levels
 
 
 def _magnitude_class(m: int) -> int:
@@ -288,6 +304,8 @@ class _Levels:
 # ------------------------------------------------------------------------------------------- floats
 def encode_floats(floats: np.ndarray) -> bytes:
     """The stream of float32 numbers (n,), without loss."""
+    if compiled is not None:
+        return compiled.encode_floats(np.ascontiguousarray(floats, "<f4").view(np.uint32))
     coder = Encoder()
     _floats(coder, floats.astype("<f4").view("<u4").tolist())
     return coder.finish()
@@ -295,12 +313,16 @@ def encode_floats(floats: np.ndarray) -> bytes:
 
 def decode_floats(stream: bytes, count: int) -> np.ndarray:
     """The numbers, float32 (count,). Raises Error where the stream is damaged."""
-    coder = Decoder(stream)
-    bits = [0] * count
-    _floats(coder, bits)
-    if not coder.ended():
-        raise Error("the stream of coded floats is damaged")
-    return np.array(bits, "<u4").view("<f4")
+    if compiled is not None:
+        made = np.empty(count, np.uint32)
+        sound = compiled.decode_floats(stream, made)
+    else:
+        coder, bits = Decoder(stream), [0] * count
+        _floats(coder, bits)
+        sound, made = coder.ended(), np.array(bits, np.uint32)
+    if not sound:
+        raise Error("its stream is damaged")
+    return made.view(np.float32)
 
 
 def _floats(coder: Coder, bits: list[int]) -> None:

@@ -19,7 +19,8 @@ from netsuke.atomic import write
 from . import canonical_json
 from .contract import MAX_GRAPH_BYTES, MAX_HEADER_BYTES, MAX_INTEGER, SCHEMA_VERSION, Error
 from .graph import Graph
-from .schema import Pool, from_json, to_json
+from .pools import Pools
+from .schema import from_json, to_json
 
 _ZEROS = "0" * 64
 _MAX_FILE_BYTES = 8 + MAX_HEADER_BYTES + MAX_INTEGER
@@ -33,11 +34,13 @@ def encode(graph: Graph) -> bytes:
     Raises:
         Error: the graph breaks a rule of docs/format.md section 3, or is too large for a file.
     """
-    floats, bits = Pool(), Pool()
-    text = canonical_json.dump(to_json(graph, floats, bits))
+    pools = Pools()
+    root = to_json(graph, pools)
+    floats, bits = pools.finish()
+    text = canonical_json.dump(root)
     if len(text) > MAX_GRAPH_BYTES:
         raise Error(f"the graph's text has {len(text)} bytes, a file holds {MAX_GRAPH_BYTES}; use fewer nodes")
-    tensors = [bytes(floats.data), bytes(bits.data), min(zlib.compress(text, 9), text, key=len)]
+    tensors = [floats, bits, min(zlib.compress(text, 9), text, key=len)]
     if sum(map(len, tensors)) > MAX_INTEGER:
         raise Error(f"the model's data exceeds {MAX_INTEGER} bytes, the most that a file holds")
     sizes = [len(tensor) for tensor in tensors]

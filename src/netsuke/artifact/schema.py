@@ -40,30 +40,12 @@ from .graph import (
     TwoSlope,
 )
 from .infer import Inference, check_bits, infer, name_node
+from .pools import Pools, expand, numbers
 
 
 # ----------------------------------------------------------------------------------------------- writing
-class Pool:
-    """A tensor under construction: arrays one after another, an array that was there before only once."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self._places: dict[bytes, int] = {}
-        self._shared = 0
-
-    def add(self, array: np.ndarray) -> list[int]:
-        """Its `[offset, n]`, in elements."""
-        data = array.tobytes()
-        if data in self._places and self._shared + array.size <= MAX_SHARED:
-            self._shared += array.size
-        else:
-            self._places[data] = len(self.data) // array.itemsize
-            self.data += data
-        return [self._places[data], array.size]
-
-
-def to_json(graph: Graph, floats: Pool, bits: Pool) -> dict[str, Any]:
-    """The JSON object of a graph; its arrays are added to the two pools.
+def to_json(graph: Graph, pools: Pools) -> dict[str, Any]:
+    """The JSON object of a graph; its arrays are added to the pools, whose `finish` completes the object.
 
     Raises:
         Error: the graph breaks a rule of docs/format.md section 3.
@@ -71,30 +53,31 @@ def to_json(graph: Graph, floats: Pool, bits: Pool) -> dict[str, Any]:
     infer(graph)
     inputs: dict[str, Any] = {"shape": [int(n) for n in graph.input_shape]}
     if graph.transform is not None:
-        inputs["transform"] = _transform_to_json(graph.transform, floats)
+        inputs["transform"] = _transform_to_json(graph.transform, pools)
     return {
+        "coded": pools.coded,
         "input": inputs,
         "model": graph.model,
-        "nodes": [_node_to_json(node, floats, bits) for node in graph.nodes],
+        "nodes": [_node_to_json(node, pools) for node in graph.nodes],
         "outputs": [{"rank": int(output.rank), "value": int(output.value)} for output in graph.outputs],
     }
 
 
-def _transform_to_json(transform: InputTransform, floats: Pool) -> dict[str, Any]:
+def _transform_to_json(transform: InputTransform, pools: Pools) -> dict[str, Any]:
     return {
         "crop": int(transform.crop),
         "interpolation": transform.interpolation,
         "order": transform.order,
         "resize": int(transform.resize),
-        "scale": floats.add(transform.scale),
-        "shift": floats.add(transform.shift),
+        "scale": pools.floats(transform.scale),
+        "shift": pools.floats(transform.shift),
     }
 
 
-def _node_to_json(node: Node, floats: Pool, bits: Pool) -> dict[str, Any]:
+def _node_to_json(node: Node, pools: Pools) -> dict[str, Any]:
     common = {"inputs": [int(index) for index in node.inputs], "name": node.name}
     if isinstance(node, Convolution):
-        own = _convolution_to_json(node, floats, bits)
+        own = _convolution_to_json(node, pools)
     elif isinstance(node, MaxPool):
         own = {"op": "max_pool", **_window_to_json(node)}
     elif isinstance(node, AveragePool):
@@ -103,13 +86,13 @@ def _node_to_json(node: Node, floats: Pool, bits: Pool) -> dict[str, Any]:
         own = {"op": "pad_channels", "before": int(node.before), "after": int(node.after)}
     else:
         own = {"op": "concat" if isinstance(node, Concat) else "identity"}
-    return {**common, **own, "epilogue": [_step_to_json(step, floats) for step in node.epilogue]}
+    return {**common, **own, "epilogue": [_step_to_json(step, pools) for step in node.epilogue]}
 
 
-def _convolution_to_json(node: Convolution, floats: Pool, bits: Pool) -> dict[str, Any]:
+def _convolution_to_json(node: Convolution, pools: Pools) -> dict[str, Any]:
     own = {
         "op": "conv2d",
-        "bias": _zeros_or(node.bias, floats),
+        "bias": _zeros_or(node.bias, pools),
         "channels": node.weight.shape[0],
         "dilation": [int(n) for n in node.dilation],
         "groups": int(node.groups),
@@ -118,46 +101,39 @@ def _convolution_to_json(node: Convolution, floats: Pool, bits: Pool) -> dict[st
         "stride": [int(n) for n in node.stride],
     }
     if isinstance(node, Conv2d):
-        return {**own, "weight": floats.add(node.weight)}
+        return {**own, "weight": pools.weight(node.weight)}
     if isinstance(node, Int8Conv2d):
         return {
             **own,
             "op": "int8_conv2d",
-            "activation": floats.add(np.array([node.activation_scale], np.float32)),
+            "activation": pools.floats(np.array([node.activation_scale], np.float32)),
             "bits": int(node.bits),
-            "weight": bits.add(_two_a_byte(node.weight) if node.bits == 4 else node.weight),
-            "weight_scale": floats.add(node.weight_scale),
+            "weight": pools.integers(node.weight, f"int{node.bits}"),
+            "weight_scale": pools.floats(node.weight_scale),
             "zero": int(node.zero),
         }
     return {
         **own,
         "op": "binary_conv2d",
-        "activation": floats.add(np.array([node.alpha_a, node.gamma], np.float32)),
-        "weight": bits.add(np.packbits(node.weight.reshape(-1) > 0, bitorder="little")),
-        "weight_offset": _zeros_or(node.beta_w, floats),
-        "weight_scale": floats.add(node.alpha_w),
+        "activation": pools.floats(np.array([node.alpha_a, node.gamma], np.float32)),
+        "weight": pools.integers(node.weight, "bits"),
+        "weight_offset": _zeros_or(node.beta_w, pools),
+        "weight_scale": pools.floats(node.alpha_w),
     }
 
 
-def _two_a_byte(weight: np.ndarray) -> np.ndarray:
-    """4-bit numbers in two's complement, the first in the lower half of the first byte."""
-    halves = weight.reshape(-1).view(np.uint8) & 15
-    halves = np.append(halves, np.zeros(len(halves) % 2, np.uint8))
-    return halves[0::2] | halves[1::2] << 4
-
-
-def _zeros_or(array: np.ndarray, floats: Pool) -> list[int]:
+def _zeros_or(array: np.ndarray, pools: Pools) -> list[int]:
     positive_zeros = not any(array.tobytes())  # -0.0 is another number
-    return [0, 0] if positive_zeros else floats.add(array)
+    return [0, 0] if positive_zeros else pools.floats(array)
 
 
 def _window_to_json(node: MaxPool | AveragePool) -> dict[str, Any]:
     return {name: [int(n) for n in getattr(node, name)] for name in ("kernel", "padding", "stride")}
 
 
-def _step_to_json(step: Step, floats: Pool) -> dict[str, Any]:
+def _step_to_json(step: Step, pools: Pools) -> dict[str, Any]:
     if isinstance(step, Affine):
-        return {"op": "affine", "scale": floats.add(step.scale), "shift": floats.add(step.shift)}
+        return {"op": "affine", "scale": pools.floats(step.scale), "shift": pools.floats(step.shift)}
     if isinstance(step, Add):
         return {"op": "add", "value": int(step.value)}
     if isinstance(step, Multiply):
@@ -167,16 +143,16 @@ def _step_to_json(step: Step, floats: Pool) -> dict[str, Any]:
     if isinstance(step, Mean):
         return {"op": "mean", "out": int(step.out)}
     if isinstance(step, TwoSlope):
-        return {"op": "two_slope", "negative": floats.add(step.negative), "positive": floats.add(step.positive)}
+        return {"op": "two_slope", "negative": pools.floats(step.negative), "positive": pools.floats(step.positive)}
     if isinstance(step, Clamp):
-        return {"op": "clamp", "high": floats.add(step.high), "low": floats.add(step.low)}
+        return {"op": "clamp", "high": pools.floats(step.high), "low": pools.floats(step.low)}
     if isinstance(step, Store):
         return {"op": "store", "out": int(step.out)}
     if isinstance(step, Quantize):
-        multiplier = floats.add(np.array([step.multiplier], np.float32))
+        multiplier = pools.floats(np.array([step.multiplier], np.float32))
         codes = {"bits": int(step.bits), "multiplier": multiplier, "zero": int(step.zero)}
         return {"op": "quantize", "out": int(step.out), **codes}
-    threshold = floats.add(step.threshold)
+    threshold = pools.floats(step.threshold)
     return {"op": "binarize", "flip": int(step.flip), "out": int(step.out), "threshold": threshold}
 
 
@@ -192,7 +168,8 @@ def from_json(root: Any, floats: np.ndarray, bits: np.ndarray) -> Graph:
     Raises:
         Error: the object or what it says breaks a rule of docs/format.md section 3.
     """
-    return _Reader(floats, bits).graph(root)
+    _keys(root, "the graph", "coded", "input", "model", "nodes", "outputs")
+    return _Reader(*expand(root["coded"], floats, bits)).graph(root)
 
 
 class _Reader:
@@ -203,13 +180,12 @@ class _Reader:
         self._bits_left = len(bits) + MAX_SHARED
 
     def graph(self, root: Any) -> Graph:
-        _keys(root, "the graph", "input", "model", "nodes", "outputs")
         image = root["input"]
         if not isinstance(image, dict) or "transform" in image:
             _keys(image, "`input`", "shape", "transform")
         else:
             _keys(image, "`input`", "shape")
-        shape = _integers(image["shape"], 3)
+        shape = numbers(image["shape"], 3)
         transform = self.transform(image["transform"], shape[0]) if "transform" in image else None
         inference = Inference(root["model"], shape, transform)
         nodes = []
@@ -249,7 +225,7 @@ class _Reader:
                 raise Error(f"a {op} node has one input, not {len(inputs)}")
             own = self.convolution(entry, inference.value(inputs[0], _CONVOLVED[op]).shape[0])
         elif op in ("max_pool", "average_pool"):
-            own = {name: tuple(_integers(entry[name], count)) for name, count in _WINDOW_KEYS.items()}
+            own = {name: tuple(numbers(entry[name], count)) for name, count in _WINDOW_KEYS.items()}
             own |= {"divisor": entry["divisor"]} if op == "average_pool" else {}
         else:
             own = {name: entry[name] for name in own_keys}
@@ -261,16 +237,16 @@ class _Reader:
 
     def convolution(self, entry: dict[str, Any], input_channels: int) -> dict[str, Any]:
         """The own fields of a convolution over a value of `input_channels`."""
-        channels, groups = _integers([entry["channels"], entry["groups"]], 2)
+        channels, groups = numbers([entry["channels"], entry["groups"]], 2)
         if not 1 <= channels <= MAX_CHANNELS:
             raise Error(f"its output channels are 1 to {MAX_CHANNELS}, not {channels}")
         if groups == 0 or input_channels % groups:
             raise Error(f"its {input_channels} input channels are not divisible by {groups} groups")
-        shape = (channels, *_integers(entry["kernel"], 2), input_channels // groups)
+        shape = (channels, *numbers(entry["kernel"], 2), input_channels // groups)
         own = {
-            "stride": tuple(_integers(entry["stride"], 2)),
-            "padding": tuple(_integers(entry["padding"], 4)),
-            "dilation": tuple(_integers(entry["dilation"], 2)),
+            "stride": tuple(numbers(entry["stride"], 2)),
+            "padding": tuple(numbers(entry["padding"], 4)),
+            "dilation": tuple(numbers(entry["dilation"], 2)),
             "groups": groups,
             "bias": self.floats_or_zeros(entry["bias"], channels),
         }
@@ -414,14 +390,8 @@ def _list(entry: Any) -> list[Any]:
     return entry
 
 
-def _integers(entry: Any, count: int) -> list[int]:
-    if not isinstance(entry, list) or len(entry) != count or not all(type(number) is int for number in entry):
-        raise Error(f"{count} integers are expected, not {shorten(entry)}")
-    return entry
-
-
 def _range(entry: Any, length: int, *counts: int) -> tuple[int, int]:
-    offset, count = _integers(entry, 2)
+    offset, count = numbers(entry, 2)
     if count not in counts or offset + count > length:
         wanted = " or ".join(str(count) for count in counts)
         raise Error(f"the range {entry} is not {wanted} long or does not lie inside its tensor of {length}")

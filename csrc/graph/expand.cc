@@ -1,0 +1,134 @@
+#include "graph/expand.h"
+
+#include <cmath>
+#include <cstring>
+#include <iterator>
+
+#include "code/floats.h"
+#include "code/levels.h"
+
+namespace netsuke {
+namespace {
+
+enum class Coded { bits, codebook, floats, int4, int8 };
+constexpr const char* kKinds[] = {"bits", "codebook", "floats", "int4", "int8"};
+
+struct Array {
+  Coded kind;
+  coding::Levels shape{1, 1, 1, 1, 0, 1};
+  Range stream, codebook;
+  int64_t count = 0;  // of numbers
+
+  bool of_floats() const { return kind == Coded::codebook || kind == Coded::floats; }
+  int64_t elements() const {  // of its tensor
+    return of_floats() || kind == Coded::int8 ? count : kind == Coded::bits ? (count + 7) / 8 : (count + 1) / 2;
+  }
+};
+
+// Its codebook may lie in the first `floats` numbers of the tensor float32.
+Array read_array(const Json& json, size_t index, int64_t floats, int64_t bytes) {
+  Fields f(json, "coded array " + std::to_string(index));
+  const std::string& kind = f.text("kind");
+  size_t k = 0;
+  while (k < std::size(kKinds) && kind != kKinds[k]) ++k;
+  if (k == std::size(kKinds)) refuse(f.where(), "there is no kind '" + kind + "'");
+  Array a;
+  a.kind = static_cast<Coded>(k);
+  a.stream = f.any_range("stream", bytes);
+  if (a.kind == Coded::floats) {
+    a.count = f.integer("count", 0, MAX_PACKED);
+  } else {
+    int shape[4];
+    f.integers("shape", shape, 1, MAX_CHANNELS);
+    check(shape[1] <= MAX_EXTENT && shape[2] <= MAX_EXTENT, f.where(), "its shape is out of bounds");
+    int64_t count = 1;
+    for (int n : shape) {
+      count *= n;
+      check(count <= MAX_PACKED, f.where(), "its shape is out of bounds");
+    }
+    a.shape = {shape[0], shape[1], shape[2], shape[3], 0, 1};
+    a.count = count;
+  }
+  if (a.kind == Coded::codebook || a.kind == Coded::int4 || a.kind == Coded::int8) {
+    const int most = a.kind == Coded::codebook ? coding::kMostLevel : a.kind == Coded::int8 ? 127 : 7;
+    int64_t levels;
+    if (a.kind == Coded::codebook) {
+      a.codebook = f.any_range("codebook", floats);
+      levels = a.codebook.count;
+    } else {
+      levels = f.integer("levels", 1, 2 * most + 1);
+    }
+    const int64_t zero = f.integer("zero", 0, most);
+    check(zero < levels && levels - 1 - zero <= most, f.where(), "such levels are not possible");
+    a.shape.least = static_cast<int>(-zero), a.shape.most = static_cast<int>(levels - 1 - zero);
+  }
+  f.done();
+  return a;
+}
+
+void check_finite(const float* floats, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    if (!std::isfinite(floats[i])) fail("the file holds a number that is not finite. Export it again.");
+}
+
+// Whether the stream is sound.
+bool decode(const Array& a, const uint8_t* stream, const float* floats, void* out) {
+  const auto size = static_cast<size_t>(a.stream.count), count = static_cast<size_t>(a.count);
+  if (a.kind == Coded::floats) {
+    std::vector<uint32_t> bits(count);
+    if (!coding::decode_floats(stream, size, bits.data(), count)) return false;
+    if (count) std::memcpy(out, bits.data(), count * 4);
+    check_finite(static_cast<const float*>(out), a.count);
+    return true;
+  }
+  std::vector<int16_t> levels(count);
+  if (!coding::decode(a.shape, stream, size, levels.data())) return false;
+  if (a.kind == Coded::codebook) {
+    const float* zero = floats + a.codebook.offset - a.shape.least;
+    for (size_t i = 0; i < count; ++i) static_cast<float*>(out)[i] = zero[levels[i]];
+    return true;
+  }
+  auto* bytes = static_cast<uint8_t*>(out);
+  for (size_t i = 0; i < count; ++i) {
+    if (a.kind == Coded::int8)
+      bytes[i] = static_cast<uint8_t>(levels[i]);
+    else if (a.kind == Coded::int4)
+      bytes[i / 2] = static_cast<uint8_t>(bytes[i / 2] | (levels[i] & 15) << i % 2 * 4);
+    else
+      bytes[i / 8] = static_cast<uint8_t>(bytes[i / 8] | levels[i] << i % 8);
+  }
+  return true;
+}
+
+}  // namespace
+
+void expand(Fields& top, const Container& c, Graph& g) {
+  auto float_count = static_cast<int64_t>(c.float_count), bit_bytes = static_cast<int64_t>(c.bit_bytes);
+  std::vector<Array> arrays;
+  int64_t left = MAX_PACKED;
+  const std::vector<Json>& coded = top.array("coded", 0, MAX_NODES);
+  for (size_t i = 0; i < coded.size(); ++i) {
+    arrays.push_back(read_array(coded[i], i, float_count, static_cast<int64_t>(c.bit_bytes)));
+    left -= arrays.back().count;
+    check(left >= 0, "coded array " + std::to_string(i), "the coded arrays together are too large");
+    (arrays.back().of_floats() ? float_count : bit_bytes) += arrays.back().elements();
+  }
+  g.floats = Buffer<float>(static_cast<size_t>(float_count));
+  if (c.float_count) std::memcpy(g.floats.data(), c.floats, c.float_count * 4);
+  check_finite(g.floats.data(), static_cast<int64_t>(c.float_count));
+  g.bits = Buffer<uint8_t>(static_cast<size_t>(bit_bytes));
+  if (c.bit_bytes) std::memcpy(g.bits.data(), c.bits, c.bit_bytes);
+  float* floats = g.floats.data() + c.float_count;
+  uint8_t* bytes = g.bits.data() + c.bit_bytes;
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const Array& a = arrays[i];
+    void* out = a.of_floats() ? static_cast<void*>(floats) : bytes;
+    check(decode(a, c.bits + a.stream.offset, g.floats.data(), out), "coded array " + std::to_string(i), "its stream is damaged");
+    if (a.of_floats())
+      floats += a.elements();
+    else
+      bytes += a.elements();
+  }
+}
+
+}  // namespace netsuke
