@@ -15,7 +15,6 @@ import numpy as np
 from . import coding
 from .contract import MAX_CHANNELS, MAX_EXTENT, MAX_NODES, MAX_PACKED, MAX_SHARED, Error
 
-WORTH = 96  # bytes that coding must win: about what saying so costs in the graph
 FLOATS = ("codebook", "scale", "floats")  # kinds of arrays of the float32 tensor
 INTEGERS = {"bits": 1, "int4": 4, "int8": 8}  # of the bits tensor, with the bits of a number
 
@@ -63,7 +62,7 @@ class Pools:
         known, places = np.unique(weight.reshape(-1).view(np.uint32), return_inverse=True)
         levels = np.array([order[bits] for bits in known.tolist()], np.int16)[places].reshape(weight.shape)
         stream = coding.encode(levels, -zero, len(values) - 1 - zero)
-        if len(stream) + values.nbytes + WORTH >= weight.nbytes:
+        if not _is_worth(len(stream) + values.nbytes, weight.nbytes):
             return self.floats(weight)
         codebook = self.floats(values)
         return self._add_coded({"kind": "codebook", "codebook": codebook, "zero": zero}, weight, stream)
@@ -77,7 +76,7 @@ class Pools:
         if kind == "bits":
             least, most = 0, 1
         stream = coding.encode(levels, least, most)
-        if len(stream) + WORTH >= len(packed):
+        if not _is_worth(len(stream), len(packed)):
             return self._bits.add(packed)
         own = {} if kind == "bits" else {"levels": most - least + 1, "zero": -least}
         return self._add_coded({"kind": kind, **own}, weight, stream)
@@ -86,7 +85,7 @@ class Pools:
         """The data of the tensors float32 and bits."""
         floats = np.frombuffer(bytes(self._floats.data), np.float32)
         stream = coding.encode_floats(floats)
-        if len(stream) + WORTH < floats.nbytes:
+        if _is_worth(len(stream), floats.nbytes):
             entry = {"kind": "floats", "count": len(floats), "stream": self._bits.add(np.frombuffer(stream, np.uint8))}
             self.coded.insert(0, entry)
             self._floats = Pool()
@@ -104,6 +103,11 @@ class Pools:
             {**entry, "shape": list(weight.shape), "stream": self._bits.add(np.frombuffer(stream, np.uint8))}
         )
         return place
+
+
+def _is_worth(coded: int, plain: int) -> bool:
+    """Whether the bytes won are worth the time at load: an eighth, and about what an entry of the graph costs."""
+    return coded + 96 < plain - plain // 8
 
 
 def pack(weight: np.ndarray, kind: str) -> np.ndarray:
