@@ -411,6 +411,8 @@ _SPECIAL = [0x00000000, 0x80000000, 0x00000001, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F8000
 
 
 def _float_data(rng: random.Random, parts: Parts) -> Case:
+    if not parts.floats:  # they are coded
+        return _bits_data(rng, parts)
     data = bytearray(parts.floats)
     for _ in range(rng.choice([1, 1, 4, 64])):
         place = rng.randrange(len(data) // 4)

@@ -280,6 +280,70 @@ def every_operator(seed: int = 0) -> Graph:
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
+def coded(seed: int = 0) -> Graph:
+    """A network whose file holds coded arrays of every kind: few values, narrow ranges, rare bits, many floats."""
+    rng = np.random.default_rng(seed)
+    values = np.array([-0.5, -0.0, 0.0, 0.25, 1.5], np.float32)
+    sparse = values[rng.choice(5, (24, 3, 3, 16), p=[0.05, 0.01, 0.84, 0.05, 0.05])]
+    rare = np.where(rng.random((16, 3, 3, 24)) < 0.1, np.int8(1), np.int8(-1))
+    narrow = np.clip(np.rint(rng.normal(size=(24, 3, 3, 24)) * 2), -9, 9).astype(np.int8)
+    few = np.where(rng.random((24, 1, 1, 40)) < 0.2, rng.integers(-2, 3, (24, 1, 1, 40)), 0).astype(np.int8)
+
+    def ones(count: int) -> np.ndarray:
+        return np.ones(count, np.float32)
+
+    def bias(count: int) -> np.ndarray:
+        return np.rint(rng.normal(size=count) * 64).astype(np.float32) / 64
+
+    own = {"padding": (1, 1, 1, 1), "stride": (1, 1)}
+    nodes: list[Node] = [
+        Conv2d(
+            "sparse",
+            [0],
+            [Store(1), Binarize(bias(24), False, 2), Quantize(20.0, 100, 3)],
+            weight=sparse,
+            bias=bias(24),
+            **own,
+        ),
+        BinaryConv2d(
+            "rare",
+            [2],
+            [Store(4)],
+            weight=rare,
+            alpha_w=bias(16),
+            beta_w=bias(16),
+            bias=bias(16),
+            alpha_a=0.5,
+            gamma=0.1,
+            **own,
+        ),
+        Int8Conv2d(
+            "narrow",
+            [3],
+            [Store(5)],
+            weight=narrow,
+            weight_scale=ones(24),
+            bias=bias(24),
+            activation_scale=0.05,
+            zero=100,
+            **own,
+        ),
+        Concat("join", [4, 5], [Quantize(3.0, 5, 6, bits=4), Affine(bias(40), bias(40)), Store(7)]),
+        Int8Conv2d(
+            "few",
+            [6],
+            [Store(8)],
+            weight=few,
+            weight_scale=ones(24),
+            bias=bias(24),
+            activation_scale=0.3,
+            zero=5,
+            bits=4,
+        ),
+    ]
+    return Graph("coded", (16, 5, 4), nodes, [Output(8, 4), Output(7, 4)])
+
+
 # ----------------------------------------------------------------------------------------------- strategies
 def extent(size: int, before: int, after: int, kernel: int, dilation: int, stride: int) -> int:
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1

@@ -20,7 +20,7 @@ import graphs
 from netsuke.artifact import Error, Graph, Reference, decode, encode, read, save
 from netsuke.artifact.graph import Affine, Store, TwoSlope
 
-GRAPHS = {"every operator": graphs.every_operator, "residual network": graphs.residual_network}
+GRAPHS = {"every operator": graphs.every_operator, "residual network": graphs.residual_network, "coded": graphs.coded}
 
 
 @pytest.fixture(params=GRAPHS)
@@ -39,10 +39,26 @@ def test_round_trip(graph: Graph) -> None:
     graphs.assert_same_bits(Reference(back)(images), Reference(graph)(images))
 
 
-def test_every_field_comes_back() -> None:
-    graph, back = graphs.every_operator(), decode(encode(graphs.every_operator()))
+def test_arrays_of_every_kind_are_coded_where_it_wins_an_eighth() -> None:
+    parts = corruption.take_apart(encode(graphs.coded()))
+    entries = json.loads(parts.text)["coded"]
+    assert [entry["kind"] for entry in entries] == ["floats", "codebook", "bits", "int8", "int4"]
+    assert parts.floats == b""
+    plain = [4 * entries[0]["count"], 4 * 24 * 9 * 16, 16 * 9 * 24 // 8, 24 * 9 * 24, 24 * 40 // 2]
+    assert all(entry["stream"][1] < size * 7 / 8 for entry, size in zip(entries, plain, strict=True))
+
+
+def test_random_weights_are_not_coded() -> None:
+    entries = json.loads(corruption.take_apart(encode(graphs.residual_network())).text)["coded"]
+    assert [entry["kind"] for entry in entries] == ["floats"]
+
+
+def test_every_field_comes_back(graph: Graph) -> None:
+    back = decode(encode(graph))
     assert (back.model, back.input_shape, back.outputs) == (graph.model, graph.input_shape, graph.outputs)
-    for one, other in zip([graph.transform, *graph.nodes], [back.transform, *back.nodes], strict=True):
+    assert (graph.transform is None) == (back.transform is None)
+    transforms = [[g.transform] if g.transform else [] for g in (graph, back)]
+    for one, other in zip([*transforms[0], *graph.nodes], [*transforms[1], *back.nodes], strict=True):
         compare(one, other)
 
 
@@ -130,7 +146,8 @@ def test_zeros_need_no_room() -> None:
 def test_sharing_stays_within_what_readers_allow() -> None:
     """More equal arrays than may be shared: the writer repeats some of them."""
     channels = 1 << 16
-    scale, shift = (np.full(channels, number, np.float32) for number in (1, 2))
+    noise = np.random.default_rng(0).integers(0, 1 << 32, (2, channels), np.uint32) & np.uint32(0xBFFFFFFF)  # not coded
+    scale, shift = noise.view(np.float32)
     graph = graphs.float_graph((channels, 1, 1), graphs.Identity("all", [0], [Affine(scale, shift)] * 40 + [Store(1)]))
     data = encode(graph)
     assert len(corruption.take_apart(data).floats) == 4 * (2 * 40 * channels - (1 << 22))

@@ -10,6 +10,7 @@ from netsuke.artifact import Error, decode, encode
 
 FILE = encode(graphs.residual_network())
 SMALL = encode(graphs.every_operator())
+CODED = encode(graphs.coded())
 
 
 def refusal(data: bytes) -> str | None:
@@ -33,7 +34,7 @@ def test_the_same_seed_gives_the_same_files() -> None:
     assert once == twice
 
 
-@pytest.mark.parametrize("file", [FILE, SMALL], ids=["residual", "every operator"])
+@pytest.mark.parametrize("file", [FILE, SMALL, CODED], ids=["residual", "every operator", "coded"])
 def test_corruptions_behind_the_checksum(file: bytes) -> None:
     """Refused, or a network that a writer could have written: it survives a round trip."""
     accepted = 0

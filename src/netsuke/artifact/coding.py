@@ -272,7 +272,14 @@ class _Levels:
             around = ((_sign(left) * 3 + _sign(up)) * 3 + _sign(corner)) * 3 + _sign(other)
             along = (_sign(before) * 3 + _sign(above)) * 3 + _sign(left)
         tap_sign = _sign_class(tap.sign)
-        of_signs = (0, around, along, _sign_class(self._of_output.sign), tap_sign, _sign_class(own.sign) * 16 + tap_sign)
+        of_signs = (
+            0,
+            around,
+            along,
+            _sign_class(self._of_output.sign),
+            tap_sign,
+            _sign_class(own.sign) * 16 + tap_sign,
+        )
         negative = self._negative.code(coder, int(level < 0), of_signs)
         target = -4096 if negative else 4096
         self._of_output.sign += (target - self._of_output.sign) >> 4

@@ -1,7 +1,7 @@
-"""The two tensors that a graph's arrays lie in, and the coded ones among them (docs/format.md, section 3; docs/coding.md).
+"""The two tensors that a graph's arrays lie in, and the coded ones among them (docs/format.md, section 3).
 
-A writer gathers the arrays, and codes those that become smaller by it. A reader decodes them first: then every array is a
-range of a tensor, whether it was coded or not.
+A writer gathers the arrays, and codes those that become smaller by it. A reader decodes them first: then every array is
+a range of a tensor, whether it was coded or not.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ class Pools:
         return self._add_coded({"kind": "codebook", "codebook": codebook, "zero": zero}, weight, stream)
 
     def integers(self, weight: np.ndarray, kind: str) -> list[int]:
-        """`B[n]` of a weight (O, kh, kw, C) of whole numbers: -1 and 1 of the kind "bits", else int8; coded where that is
-        smaller."""
+        """`B[n]` of a weight (O, kh, kw, C) of whole numbers: -1 and 1 of the kind "bits", else int8."""
         packed = pack(weight, kind)
         levels = (weight > 0).astype(np.int16) if kind == "bits" else weight.astype(np.int16)
         least, most = min(0, int(levels.min())), max(0, int(levels.max()))
@@ -98,7 +97,9 @@ class Pools:
     def _add_coded(self, entry: dict[str, Any], weight: np.ndarray, stream: bytes) -> list[int]:
         kind = entry["kind"]
         place = [0, 0]
-        self._decoded.append((place, weight.size if kind in FLOATS else packed_bytes(weight.size, kind), kind in FLOATS))
+        self._decoded.append(
+            (place, weight.size if kind in FLOATS else packed_bytes(weight.size, kind), kind in FLOATS)
+        )
         self.coded.append(
             {**entry, "shape": list(weight.shape), "stream": self._bits.add(np.frombuffer(stream, np.uint8))}
         )
@@ -147,7 +148,9 @@ def expand(coded: Any, floats: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray
             if not isinstance(kind, str) or kind not in _KEYS:
                 raise Error(f"its kind {shorten(kind)} is none of {', '.join(_KEYS)}")
             if set(entry) != {"kind", "stream", *_KEYS[kind]}:
-                raise Error(f"it has the keys {', '.join(('kind', 'stream', *_KEYS[kind]))}, not {shorten(list(entry))}")
+                raise Error(
+                    f"it has the keys {', '.join(('kind', 'stream', *_KEYS[kind]))}, not {shorten(list(entry))}"
+                )
             start, count = numbers(entry["stream"], 2)
             if start + count > len(stored):
                 raise Error("its stream does not lie inside the tensor bits")
@@ -191,7 +194,9 @@ def _decoded(entry: dict[str, Any], stream: bytes, floats: np.ndarray) -> np.nda
 
 def _shape(entry: Any) -> tuple[int, ...]:
     shape = numbers(entry, 4)
-    if not all(1 <= n <= limit for n, limit in zip(shape, (MAX_CHANNELS, MAX_EXTENT, MAX_EXTENT, MAX_CHANNELS), strict=True)):
+    if not all(
+        1 <= n <= limit for n, limit in zip(shape, (MAX_CHANNELS, MAX_EXTENT, MAX_EXTENT, MAX_CHANNELS), strict=True)
+    ):
         raise Error(f"its shape {shape} is not possible")
     return tuple(shape)
 
