@@ -293,7 +293,7 @@ def coded(seed: int = 0) -> Graph:
         return np.ones(count, np.float32)
 
     def bias(count: int) -> np.ndarray:
-        return np.rint(rng.normal(size=count) * 64).astype(np.float32) / 64
+        return np.rint(rng.normal(size=count) * 4).astype(np.float32) / 4
 
     own = {"padding": (1, 1, 1, 1), "stride": (1, 1)}
     nodes: list[Node] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,12 +15,12 @@ RANGES = [(0, 1), (-1, 1), (-7, 7), (-127, 127), (-300, 5), (0, 200), (-20, 0), 
 
 
 @pytest.fixture(params=["numpy", "compiled"])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "numpy":
         monkeypatch.setattr(coding, "compiled", None)
     elif coding.compiled is None:
         pytest.skip("the coder is not compiled here")
-    yield request.param
+    return request.param
 
 
 def some_levels(seed: int, shape: tuple[int, ...], least: int, most: int) -> np.ndarray:
