@@ -26,7 +26,7 @@ std::vector<char> read(const std::string& path) {
 
 std::string digest(const std::string& path, const std::string& input, const std::string& isa, int threads) {
   const std::vector<char> data = read(path), images = read(input);
-  netsuke::Model model(netsuke::read_graph(reinterpret_cast<const uint8_t*>(data.data()), data.size()), isa, threads);
+  netsuke::Model model(netsuke::read_graph(reinterpret_cast<const uint8_t*>(data.data()), data.size(), threads), isa, threads);
   const netsuke::Graph& g = model.graph();
   const int64_t n = static_cast<int64_t>(images.size()) / 4 / g.values[0].elements();
   std::vector<std::vector<float>> outputs;

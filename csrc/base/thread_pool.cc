@@ -1,8 +1,13 @@
 #include "base/thread_pool.h"
 
+#include <string>
+
+#include "base/error.h"
+
 namespace netsuke {
 namespace {
 
+constexpr int kMostThreads = 256;
 constexpr int kSpins = 20000;  // some tens of microseconds
 
 inline void relax() {
@@ -16,6 +21,8 @@ inline void relax() {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
+  if (threads < 1 || threads > kMostThreads)
+    fail("threads must be 1 to " + std::to_string(kMostThreads) + ", not " + std::to_string(threads) + ".");
   try {
     for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { work(t); });
   } catch (...) {  // the machine refused a thread: end those that started, or their destructors would abort

@@ -14,7 +14,7 @@ class ThreadPool {
  public:
   using Job = void (*)(const void* context, int unit, int thread);
 
-  explicit ThreadPool(int threads);
+  explicit ThreadPool(int threads);  // throws Error for a number that no machine has
   ~ThreadPool();
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 

@@ -52,7 +52,7 @@ std::vector<uint8_t> read_file(const char* path) {
 
 netsuke_model* load(const uint8_t* data, size_t size, int threads, const char* isa) {
   auto result = std::make_unique<netsuke_model>();
-  result->model = std::make_unique<Model>(netsuke::read_graph(data, size), isa ? isa : "", threads);
+  result->model = std::make_unique<Model>(netsuke::read_graph(data, size, threads), isa ? isa : "", threads);
   return result.release();
 }
 

@@ -39,7 +39,7 @@ class PyModel {
     const auto* bytes = static_cast<const uint8_t*>(data.data());
     const size_t size = data.size();
     nb::gil_scoped_release release;
-    model_ = std::make_unique<Model>(netsuke::read_graph(bytes, size), isa, threads);
+    model_ = std::make_unique<Model>(netsuke::read_graph(bytes, size, threads), isa, threads);
   }
 
   const Graph& graph() const { return model_->graph(); }

@@ -7,7 +7,9 @@ namespace {
 
 constexpr int kContexts = 3;
 constexpr int kTop = 9;          // sign and exponent
-constexpr int kModelled = 6;     // bits of the fraction; the others are as likely 0 as 1
+constexpr int kModelled = 6;     // bits of the fraction
+constexpr uint32_t kRest = (1u << (23 - kModelled)) - 1;  // the others: all 0, or as likely 0 as 1
+constexpr uint32_t kRestNode = 1000;
 
 class Model {
  public:
@@ -39,6 +41,9 @@ class Model {
       const uint32_t contexts[kContexts] = {1025, 1026 + near, 1026 + 128 + (top & 255)};
       fraction = fraction << 1 | static_cast<uint32_t>(mixed(coder, bits >> (22 - i) & 1, 512 + fraction, contexts));
     }
+    const uint32_t zeros = ((last & kRest) == 0) * 2u + ((second & kRest) == 0);
+    const uint32_t contexts[kContexts] = {0, 1 + zeros, 5 + top};
+    if (!mixed(coder, (bits & kRest) != 0, kRestNode, contexts)) return (top << kModelled | (fraction & ((1u << kModelled) - 1))) << (23 - kModelled);
     for (int i = kModelled; i < 23; ++i) fraction = fraction << 1 | static_cast<uint32_t>(coder.code(bits >> (22 - i) & 1, kHalf));
     return top << 23 | (fraction & 0x7fffff);
   }

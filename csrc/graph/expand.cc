@@ -1,9 +1,12 @@
 #include "graph/expand.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <iterator>
 
+#include "base/thread_pool.h"
 #include "code/floats.h"
 #include "code/levels.h"
 
@@ -100,18 +103,56 @@ bool decode(const Array& a, const uint8_t* stream, const float* floats, void* ou
   return true;
 }
 
+// A coded array with the place that it decodes to.
+struct Unit {
+  const Array* array;
+  const uint8_t* stream;
+  const float* floats;
+  void* out;
+  size_t index;  // in the list
+};
+
+void decode_all(std::vector<Unit> units, int threads) {
+  std::stable_sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) { return a.array->stream.count > b.array->stream.count; });
+  std::vector<std::exception_ptr> errors(units.size());
+  struct Context {
+    const Unit* units;
+    std::exception_ptr* errors;
+  } context{units.data(), errors.data()};
+  if (units.empty()) return;
+  ThreadPool pool(std::min(threads, static_cast<int>(units.size())));
+  pool.run(
+      [](const void* given, int i, int) {
+        const auto& c = *static_cast<const Context*>(given);
+        const Unit& u = c.units[i];
+        try {
+          check(decode(*u.array, u.stream, u.floats, u.out), "coded array " + std::to_string(u.index), "its stream is damaged");
+        } catch (...) {  // nothing may leave a thread
+          c.errors[i] = std::current_exception();
+        }
+      },
+      &context, static_cast<int>(units.size()));
+  for (const std::exception_ptr& e : errors)
+    if (e) std::rethrow_exception(e);
+}
+
 }  // namespace
 
-void expand(Fields& top, const Container& c, Graph& g) {
-  auto float_count = static_cast<int64_t>(c.float_count), bit_bytes = static_cast<int64_t>(c.bit_bytes);
+void expand(Fields& top, const Container& c, Graph& g, int threads) {
+  auto float_count = static_cast<int64_t>(c.float_count), bit_bytes = static_cast<int64_t>(c.bit_bytes), known = float_count;
   std::vector<Array> arrays;
   int64_t left = MAX_PACKED;
+  bool floats_only = true;
   const std::vector<Json>& coded = top.array("coded", 0, MAX_NODES);
   for (size_t i = 0; i < coded.size(); ++i) {
-    arrays.push_back(read_array(coded[i], i, float_count, static_cast<int64_t>(c.bit_bytes)));
-    left -= arrays.back().count;
+    arrays.push_back(read_array(coded[i], i, known, static_cast<int64_t>(c.bit_bytes)));
+    const Array& a = arrays.back();
+    left -= a.count;
     check(left >= 0, "coded array " + std::to_string(i), "the coded arrays together are too large");
-    (arrays.back().of_floats() ? float_count : bit_bytes) += arrays.back().elements();
+    check(a.kind != Coded::floats || floats_only, "coded array " + std::to_string(i), "floats come before the other kinds");
+    (a.of_floats() ? float_count : bit_bytes) += a.elements();
+    floats_only = a.kind == Coded::floats;
+    if (floats_only) known = float_count;
   }
   g.floats = Buffer<float>(static_cast<size_t>(float_count));
   if (c.float_count) std::memcpy(g.floats.data(), c.floats, c.float_count * 4);
@@ -120,15 +161,18 @@ void expand(Fields& top, const Container& c, Graph& g) {
   if (c.bit_bytes) std::memcpy(g.bits.data(), c.bits, c.bit_bytes);
   float* floats = g.floats.data() + c.float_count;
   uint8_t* bytes = g.bits.data() + c.bit_bytes;
+  std::vector<Unit> before, others;  // codebooks lie in what the first decode to
   for (size_t i = 0; i < arrays.size(); ++i) {
     const Array& a = arrays[i];
     void* out = a.of_floats() ? static_cast<void*>(floats) : bytes;
-    check(decode(a, c.bits + a.stream.offset, g.floats.data(), out), "coded array " + std::to_string(i), "its stream is damaged");
+    (a.kind == Coded::floats ? before : others).push_back({&a, c.bits + a.stream.offset, g.floats.data(), out, i});
     if (a.of_floats())
       floats += a.elements();
     else
       bytes += a.elements();
   }
+  decode_all(std::move(before), threads);
+  decode_all(std::move(others), threads);
 }
 
 }  // namespace netsuke

@@ -8,6 +8,6 @@
 namespace netsuke {
 
 // Fills g.floats and g.bits; all floats are finite. Throws Error where the list is wrong or a stream damaged.
-void expand(Fields& top, const Container&, Graph& g);
+void expand(Fields& top, const Container&, Graph& g, int threads);
 
 }  // namespace netsuke

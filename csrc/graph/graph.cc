@@ -320,12 +320,12 @@ BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int
   return axis;
 }
 
-Graph read_graph(const uint8_t* data, size_t size) {
+Graph read_graph(const uint8_t* data, size_t size, int threads) {
   const Container c = open_container(data, size);
   Graph g;
   const Json json = parse_json(c.graph);
   Fields f(json, "the top");
-  expand(f, c, g);
+  expand(f, c, g, threads);
   Reader{g}.read(f);
   return g;
 }

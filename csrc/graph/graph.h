@@ -78,7 +78,7 @@ struct Graph {
 inline int half_byte(const uint8_t* bytes, int64_t k) { return ((bytes[k / 2] >> (k % 2 * 4) & 15) ^ 8) - 8; }
 
 // Reads and checks a whole file. Throws Error on anything that docs/format.md does not allow.
-Graph read_graph(const uint8_t* data, size_t size);
+Graph read_graph(const uint8_t* data, size_t size, int threads);
 
 // The distinct sets of kernel taps inside the image along one axis, and which of them each result row (column) has.
 struct BorderAxis {

@@ -12,14 +12,6 @@
 namespace netsuke {
 namespace {
 
-constexpr int kMostThreads = 256;
-
-int checked_threads(int threads) {
-  if (threads < 1 || threads > kMostThreads)
-    fail("threads must be 1 to " + std::to_string(kMostThreads) + ", not " + std::to_string(threads) + ".");
-  return threads;
-}
-
 // Memory handed out and taken back along the run of the network, lowest place that fits first.
 class Planner {
  public:
@@ -74,7 +66,7 @@ Halo widened(const Halo& a, const Halo& b, const Value& v) {
 }  // namespace
 
 Model::Model(Graph graph, const std::string& isa, int threads)
-    : graph_(std::move(graph)), kernels_(select_kernels(isa)), pool_(checked_threads(threads)) {
+    : graph_(std::move(graph)), kernels_(select_kernels(isa)), pool_(threads) {
   plan();
   plan_input();
   int channels = 0;

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
     from netsuke.lowering import export
-    from netsuke.methods import binarize, quantize
+    from netsuke.methods import binarize, prune, quantize, rate_aware, share
     from netsuke.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -24,7 +24,10 @@ _HOMES = {
     "export": "netsuke.lowering",
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
+    "prune": "netsuke.methods",
     "quantize": "netsuke.methods",
+    "rate_aware": "netsuke.methods",
+    "share": "netsuke.methods",
 }
 
 __all__ = [
@@ -36,7 +39,10 @@ __all__ = [
     "export",
     "list_models",
     "load",
+    "prune",
     "quantize",
+    "rate_aware",
+    "share",
 ]
 
 

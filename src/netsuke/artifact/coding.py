@@ -240,7 +240,7 @@ class _Levels:
         return True
 
     def _places(self) -> Iterator[tuple[int, ...]]:
-        return np.ndindex(*self.shape)  # type: ignore[return-value]
+        return np.ndindex(*self.shape)
 
     def _one(self, coder: Coder, at: int, output: int, y: int, x: int, channel: int, tap: _Mean, own: _Mean) -> int:
         v, row, window, channels = self.levels, self._row, self._window, self.shape[3]
@@ -332,6 +332,10 @@ def decode_floats(stream: bytes, count: int) -> np.ndarray:
     return made.view(np.float32)
 
 
+_MODELLED = 6  # bits of a fraction
+_REST = (1 << (23 - _MODELLED)) - 1  # the others: all 0, or as likely 0 as 1
+
+
 def _floats(coder: Coder, bits: list[int]) -> None:
     nodes: dict[tuple[int, int], _Mixed] = {}
     last = second = 0
@@ -342,13 +346,13 @@ def _floats(coder: Coder, bits: list[int]) -> None:
             made = made << 1 | node.code(coder, number >> shift & 1, (0, last >> 23, second >> 23))
         top = made & 511
         fraction = 1
-        for n in range(23):
-            bit = number >> (22 - n) & 1
-            if n < 6:
-                near = (last >> (22 - n) & ((2 << n) - 1)) + 1 if top == last >> 23 else 0
-                bit = nodes.setdefault((1, fraction), _Mixed(3)).code(coder, bit, (0, near, top & 255))
-            else:
-                bit = coder.code(bit, HALF)
-            fraction = fraction << 1 | bit
+        for n in range(_MODELLED):
+            near = (last >> (22 - n) & ((2 << n) - 1)) + 1 if top == last >> 23 else 0
+            node = nodes.setdefault((1, fraction), _Mixed(3))
+            fraction = fraction << 1 | node.code(coder, number >> (22 - n) & 1, (0, near, top & 255))
+        zeros = 2 * (last & _REST == 0) + (second & _REST == 0)
+        more = nodes.setdefault((2, 0), _Mixed(3)).code(coder, int(number & _REST != 0), (0, zeros, top))
+        for n in range(_MODELLED, 23):
+            fraction = fraction << 1 | (coder.code(number >> (22 - n) & 1, HALF) if more else 0)
         bits[i] = top << 23 | fraction & 0x7FFFFF
         last, second = bits[i], last

@@ -141,7 +141,7 @@ def expand(coded: Any, floats: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray
     """Both tensors with what `coded`, the graph's list, decodes to behind them. Raises Error where it is wrong."""
     if not isinstance(coded, list) or len(coded) > MAX_NODES:
         raise Error(f"`coded` is a list of at most {MAX_NODES} arrays, not {shorten(coded)}")
-    stored, left = bits, MAX_PACKED
+    stored, known, left, before = bits, floats, MAX_PACKED, "floats"
     for position, entry in enumerate(coded):
         try:
             kind = entry.get("kind") if isinstance(entry, dict) else None
@@ -158,11 +158,16 @@ def expand(coded: Any, floats: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray
             left -= size
             if left < 0:
                 raise Error(f"the coded arrays together have more than {MAX_PACKED} numbers")
-            made = _decoded(entry, stored[start : start + count].tobytes(), floats)
+            if kind == "floats" and before != "floats":
+                raise Error("floats come before the other kinds")
+            before = kind
+            made = _decoded(entry, stored[start : start + count].tobytes(), known)
             if kind in FLOATS:
                 floats = np.concatenate([floats, made])
             else:
                 bits = np.concatenate([bits, made])
+            if kind == "floats":
+                known = floats
         except Error as error:
             raise Error(f"coded array {position}: {error}") from None
     return floats, bits

@@ -14,6 +14,7 @@ from netsuke.artifact.contract import Error, first_line
 from netsuke.lowering import ops
 from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout, QuantizedConv2d, QuantizedLinear
 from netsuke.nn.quantized import fake_quantize_weight
+from netsuke.nn.weights import bake
 
 
 def freeze(module: nn.Module) -> nn.Module:
@@ -27,7 +28,7 @@ def freeze(module: nn.Module) -> nn.Module:
         raise Error(
             f"{type(module).__name__} cannot be copied ({first_line(error)}): export works on a copy of it"
         ) from error
-    frozen = frozen.eval().float().cpu()
+    frozen = bake(frozen.eval().float().cpu())
     if _kind(frozen) is not None:
         return _leaf(frozen, "")
     leaves: dict[int, nn.Module] = {}  # a layer used under two names stays one layer

@@ -2,7 +2,10 @@
 
 from netsuke.methods.binarize import METHODS, binarize
 from netsuke.methods.method import Method
+from netsuke.methods.prune import prune
 from netsuke.methods.quantize import quantize
+from netsuke.methods.rate_aware import rate_aware
 from netsuke.methods.report import BinarizeReport
+from netsuke.methods.share import share
 
-__all__ = ["METHODS", "BinarizeReport", "Method", "binarize", "quantize"]
+__all__ = ["METHODS", "BinarizeReport", "Method", "binarize", "prune", "quantize", "rate_aware", "share"]

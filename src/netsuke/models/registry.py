@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from netsuke.artifact.contract import Error
-from netsuke.models import adabin_resnet, adabin_vgg, bnext, bnext18, resnet, vgg_small
+from netsuke.models import adabin_resnet, adabin_vgg, bnext, bnext18, lenet, resnet, squeezenet, vgg_small
 
 # Keyword arguments of netsuke.Preprocess.
 IMAGENET_STATISTICS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -22,9 +22,17 @@ IMAGENET_EVAL: dict[str, Any] = {**IMAGENET_STATISTICS, "resize": 256, "crop": 2
 BNEXT_EVAL: dict[str, Any] = {**IMAGENET_STATISTICS, "resize": 235, "crop": 224, "interpolation": "bicubic"}
 # As BNext's code writes them.
 CIFAR_STATISTICS: dict[str, Any] = {"mean": (0.507, 0.487, 0.441), "std": (0.267, 0.256, 0.276)}
+# Pixels of 0 to 1: black stays 0.
+MNIST_PREPROCESS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
+# Caffe's, in the order blue, green, red.
+CAFFE_EVAL: dict[str, Any] = {
+    "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0), "scale": 1.0, "order": "BGR", "resize": 256, "crop": 227,
+}  # fmt: skip
 
 RESNET_PAPER = "He et al. 2016, Deep Residual Learning for Image Recognition"
 VGG_PAPER = "Zhang et al. 2018, LQ-Nets (the VGG-small of its section 4)"
+LENET_PAPER = "LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition (as Han et al. 2015 have it)"
+SQUEEZENET_PAPER = "Iandola et al. 2016, SqueezeNet: AlexNet-level accuracy with 50x fewer parameters"
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
 
@@ -55,6 +63,10 @@ def _imagenet(name: str, paper: str, build: Callable[..., nn.Module], counterpar
     return ModelEntry(name, paper, (3, 224, 224), 1000, IMAGENET_EVAL, build, counterpart)
 
 
+def _mnist(name: str, build: Callable[..., nn.Module]) -> ModelEntry:
+    return ModelEntry(name, LENET_PAPER, (1, 28, 28), 10, MNIST_PREPROCESS, build, name)
+
+
 def _bnext(name: str, build: Callable[..., nn.Module], small: bool = False) -> list[ModelEntry]:
     """The binary network and its float counterpart. build: (binary, **arguments) -> model. small: for CIFAR."""
     size, classes, preprocess = (32, 10, CIFAR_STATISTICS) if small else (224, 1000, BNEXT_EVAL)
@@ -72,6 +84,11 @@ _ENTRIES = [
     _cifar("resnet56", RESNET_PAPER, resnet.resnet56, "resnet56"),
     _cifar("resnet18", RESNET_PAPER, resnet.resnet18, "resnet18"),
     _cifar("vgg_small", VGG_PAPER, vgg_small.vgg_small, "vgg_small"),
+    _mnist("lenet_300_100", lenet.lenet_300_100),
+    _mnist("lenet5", lenet.lenet5),
+    ModelEntry(
+        "squeezenet1_0", SQUEEZENET_PAPER, (3, 227, 227), 1000, CAFFE_EVAL, squeezenet.squeezenet1_0, "squeezenet1_0"
+    ),
     _imagenet("resnet18_imagenet", RESNET_PAPER, resnet.resnet18_imagenet, "resnet18_imagenet"),
     _imagenet("resnet34_imagenet", RESNET_PAPER, resnet.resnet34_imagenet, "resnet34_imagenet"),
     _cifar("adabin_resnet20", ADABIN_PAPER, adabin_resnet.adabin_resnet20, "resnet20"),

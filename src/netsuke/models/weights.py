@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error, first_line
+from netsuke.models.released import read_released
 
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError
@@ -38,10 +39,12 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Load the checkpoint at `path` into `model`, in place, and return it.
 
     Reads safetensors files and torch files of plain tensors (weights_only=True): a state dict, or one under the key
-    `state_dict` or `model`, with or without the prefix `module.`, under our names or those of the published code.
+    `state_dict` or `model`, with or without the prefix `module.`, under our names or those of the published code. A
+    file that ends in .net is one of Deep Compression's (`netsuke.models.released`).
     Raises netsuke.Error where the file is missing or damaged, or does not fit the model.
     """
-    tensors = _strip_prefix(_read(Path(path)), "module.")
+    tensors = read_released(Path(path), model) if Path(path).suffix == ".net" else _read(Path(path))
+    tensors = _strip_prefix(tensors, "module.")
     if isinstance(model, Published):
         tensors = model.from_published(tensors)
     unused = getattr(model, "unused_weights", ())

@@ -13,8 +13,15 @@ from netsuke.nn.sign_weight import SignWeight, XnorWeight
 from netsuke.nn.ste import sign_clipped, sign_ede, sign_piecewise_quadratic
 from netsuke.nn.temperature import TemperatureWeight
 from netsuke.nn.two_step import FloatWeight, binarize_weights, keep_weights_float
+from netsuke.nn.weights import Levels, Masked, Shared, bake, count_levels, rate
 
 __all__ = [
+    "rate",
+    "count_levels",
+    "bake",
+    "Shared",
+    "Masked",
+    "Levels",
     "ActivationBinarizer",
     "ActivationQuantizer",
     "ActivationSet",

@@ -20,7 +20,8 @@ from torchmetrics.classification import MulticlassAccuracy
 from netsuke import atomic
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, Loader, RandomResizedCrop
-from netsuke.nn import binarize_weights, fuse, keep_weights_float, progressive
+from netsuke.nn import binarize_weights, count_levels, fuse, keep_weights_float, progressive, rate
+from netsuke.nn.weights import magnitudes
 from netsuke.train import checkpoint
 from netsuke.train.augment import Augment
 from netsuke.train.batches import Batch, Batches
@@ -233,7 +234,7 @@ class _Loop:
         targets = self._targets(batch, finished)
         seed_device(fabric.device, derive("model", recipe.seed, at.epoch, at.batch, fabric.global_rank))  # of dropout
         logits = self.student(batch.images)
-        loss = self.objective(logits, batch.labels, targets)
+        loss = self.objective(logits, batch.labels, targets) + self._penalty(in_part)
         self.wrapped.zero_grad(set_to_none=True)
         fabric.backward(loss)
         norm: Tensor | None = None
@@ -252,6 +253,20 @@ class _Loop:
         at.batch += 1
         if self.curves is not None and at.step % CURVE_STEPS == 0:
             self.curves.log_metrics({"batch_loss": self.last_loss}, at.step)
+
+    def _penalty(self, in_part: float) -> Tensor | float:
+        """What the weights themselves cost."""
+        values, l1 = self.recipe.rate, self.recipe.prune.l1
+        total: Tensor | float = 0.0
+        if values.step and values.weight:
+            if self.at.step % values.count_steps == 0:
+                count_levels(self.model)
+            bits = rate(self.model)
+            assert bits is not None
+            total = values.weight * min(1.0, in_part / values.rise if values.rise else 1.0) * bits
+        if l1:
+            total = total + l1 * magnitudes(self.model)
+        return total
 
     def _again(self, images: Tensor) -> Tensor:
         """Logits of the model itself, in the precision of the run."""

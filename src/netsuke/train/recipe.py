@@ -54,6 +54,50 @@ class Quantization(Table):
 
 
 @dataclass(frozen=True)
+class Pruning(Table):
+    """Weights that are zeros when training starts and stay so: `netsuke.prune`, by quality or by sparsity, of the
+    layers that the patterns fit. Zeros of the starting weights stay zeros as soon as any layer is named:
+    sparsity = {"*" = 0.0} does no more than that.
+
+    l1: times the sum of the magnitudes of all convolutions' and linear layers' weights, added to the loss.
+    """
+
+    section: ClassVar[str] = "prune"
+    quality: dict[str, NotNegative] = field(default_factory=dict)
+    sparsity: dict[str, Share] = field(default_factory=dict)
+    l1: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quality and self.sparsity:
+            raise Error("prune takes one of quality and sparsity")
+
+
+@dataclass(frozen=True)
+class Sharing(Table):
+    """Weights that share few numbers of their layer, which train: `netsuke.share`. bits: {pattern of layers: bits}."""
+
+    section: ClassVar[str] = "share"
+    bits: dict[str, Count] = field(default_factory=dict)
+    start: Literal["linear", "density", "random"] = "linear"
+
+
+@dataclass(frozen=True)
+class RateAware(Table):
+    """Weights on a grid that train for few bits too: `netsuke.rate_aware`. step: {pattern of layers: step}.
+
+    weight: of a bit in the loss, nats an image; it rises linearly from 0 over the share `rise` of the run. count_steps:
+    the code lengths are learned anew this often.
+    """
+
+    section: ClassVar[str] = "rate"
+    step: dict[str, Positive] = field(default_factory=dict)
+    weight: NotNegative = 0.0
+    rise: Share = 0.3
+    count_steps: Count = 20
+
+
+@dataclass(frozen=True)
 class Group(Table):
     """Parameters with settings of their own: those whose name matches one of `names` (shell patterns) and whose number
     of dimensions is among `dimensions` (empty: any). The first group that takes a parameter has it.
@@ -195,6 +239,9 @@ class Recipe(Table):
     shard_group: Whole = 0
     about: str = ""
     quantize: Quantization = field(default_factory=Quantization)
+    prune: Pruning = field(default_factory=Pruning)
+    share: Sharing = field(default_factory=Sharing)
+    rate: RateAware = field(default_factory=RateAware)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -207,6 +254,8 @@ class Recipe(Table):
         if (self.loss.kind == "labels") == bool(self.teacher):
             what = "leaves the teachers out" if self.teacher else "needs a teacher"
             raise Error(f"loss.kind {self.loss.kind!r} {what}: give [[teacher]] entries and a kind that uses them")
+        if self.share.bits and self.rate.step:
+            raise Error("share and rate both say what numbers weights may be: give one of them")
         if len(self.stage) > self.epochs:
             raise Error(f"{len(self.stage)} stages need at least as many epochs, not {self.epochs}")
 

@@ -10,12 +10,14 @@ import numpy as np
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from netsuke import atomic, float_layers
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, Preprocess, holdout, normalise, open_dataset
-from netsuke.methods import quantize
+from netsuke.methods import prune, quantize, rate_aware, share
 from netsuke.models import create_model, get_model, load_weights
+from netsuke.nn import bake
 from netsuke.train.augment import Augment
 from netsuke.train.cached_teachers import CachedTeachers
 from netsuke.train.loop import Output, Progress, fit
@@ -37,7 +39,8 @@ def run(
 ) -> dict[str, Any]:
     """Train by `recipe` on the training split of the data set `spec`, in `output.folder`, from where it stands there.
 
-    Writes what `fit` does and, at the end, model.safetensors: the weights after the last epoch. Returns `out` (that
+    Writes what `fit` does and, at the end, model.safetensors: the weights after the last epoch, plain ones under the
+    model's own names also where they were pruned, shared or on a grid. Returns `out` (that
     file), its `bytes`, and the last row of the log. The test split is not opened. progress, report: as for `fit`.
 
     Raises netsuke.Error as `fit`, and where model, data or teachers of the recipe cannot be had.
@@ -60,15 +63,28 @@ def run(
         model = quantize(
             model, float_layers.read(recipe.quantize.layers), torch.from_numpy(normalise(images, preprocess))
         )
+    model = compress(model, recipe)
     augment = make_augment(recipe.augment, preprocess)
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
+    bake(model)
     path = output.folder / "model.safetensors"
     if fabric.is_global_zero:
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
         atomic.write(path, safetensors.torch.save(weights))
     fabric.barrier()
     return {"out": str(path), "bytes": path.stat().st_size, **row}
+
+
+def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The model with the forms of weights that the recipe trains: pruned, then shared or on a grid."""
+    if recipe.prune.quality:
+        model = prune(model, quality=recipe.prune.quality)
+    elif recipe.prune.sparsity:
+        model = prune(model, sparsity=recipe.prune.sparsity)
+    if recipe.share.bits:
+        model = share(model, recipe.share.bits, recipe.share.start, recipe.seed)
+    return rate_aware(model, recipe.rate.step) if recipe.rate.step else model
 
 
 def _check_shape(model: str, wanted: tuple[int, int, int], data: Dataset) -> None:

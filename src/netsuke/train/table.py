@@ -96,7 +96,8 @@ def _checked(value: Any, hint: Any, place: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise Error(f"{place} is {value!r}: give a table")
-        return dict(value)
+        of = get_args(hint)[1]
+        return {key: item if of is Any else _checked(item, of, f"{place}.{key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Table):
         if not isinstance(value, (hint, Mapping)):
             raise Error(f"{place} is {value!r}: give a table")
