@@ -62,7 +62,7 @@ class Pools:
         known, places = np.unique(weight.reshape(-1).view(np.uint32), return_inverse=True)
         levels = np.array([order[bits] for bits in known.tolist()], np.int16)[places].reshape(weight.shape)
         stream = coding.encode(levels, -zero, len(values) - 1 - zero)
-        if not _is_worth(len(stream) + values.nbytes, weight.nbytes):
+        if not _is_worth(len(stream) + values.nbytes, weight.nbytes, weight.size):
             return self.floats(weight)
         codebook = self.floats(values)
         return self._add_coded({"kind": "codebook", "codebook": codebook, "zero": zero}, weight, stream)
@@ -75,7 +75,7 @@ class Pools:
         if kind == "bits":
             least, most = 0, 1
         stream = coding.encode(levels, least, most)
-        if not _is_worth(len(stream), len(packed)):
+        if not _is_worth(len(stream), len(packed), weight.size):
             return self._bits.add(packed)
         own = {} if kind == "bits" else {"levels": most - least + 1, "zero": -least}
         return self._add_coded({"kind": kind, **own}, weight, stream)
@@ -84,7 +84,7 @@ class Pools:
         """The data of the tensors float32 and bits."""
         floats = np.frombuffer(bytes(self._floats.data), np.float32)
         stream = coding.encode_floats(floats)
-        if _is_worth(len(stream), floats.nbytes):
+        if _is_worth(len(stream), floats.nbytes, len(floats)):
             entry = {"kind": "floats", "count": len(floats), "stream": self._bits.add(np.frombuffer(stream, np.uint8))}
             self.coded.insert(0, entry)
             self._floats = Pool()
@@ -106,9 +106,12 @@ class Pools:
         return place
 
 
-def _is_worth(coded: int, plain: int) -> bool:
-    """Whether the bytes won are worth the time at load: an eighth, and about what an entry of the graph costs."""
-    return coded + 96 < plain - plain // 8
+QUICK = 65536  # numbers that decode in about 10 ms
+
+
+def _is_worth(coded: int, plain: int, numbers: int) -> bool:
+    """Whether the bytes won are worth the time at load: an eighth, of many numbers a half, and what an entry costs."""
+    return coded + 96 < plain - plain // (8 if numbers <= QUICK else 2)
 
 
 def pack(weight: np.ndarray, kind: str) -> np.ndarray:

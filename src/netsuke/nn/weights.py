@@ -188,6 +188,15 @@ def bake(module: nn.Module) -> nn.Module:
     """Make the weights of `module` that any parametrization makes plain parameters, in place; returns it."""
     for layer in list(module.modules()):
         if parametrize.is_parametrized(layer):
+            _take_class(layer)
             for tensor in list(layer.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(layer, tensor, leave_parametrized=True)
     return module
+
+
+def _take_class(layer: nn.Module) -> None:
+    """A class of its own: torch makes one for a parametrized layer, a copy of the layer has the same, and what removes a
+    parametrization changes the class.
+    """
+    own = {name: value for name, value in vars(type(layer)).items() if name not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(type(layer).__name__, type(layer).__bases__, own)
