@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
     from netsuke.lowering import export
-    from netsuke.methods import binarize, quantize
+    from netsuke.methods import binarize, prune_channels, quantize, shrink
     from netsuke.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -24,7 +24,9 @@ _HOMES = {
     "export": "netsuke.lowering",
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
+    "prune_channels": "netsuke.methods",
     "quantize": "netsuke.methods",
+    "shrink": "netsuke.methods",
 }
 
 __all__ = [
@@ -36,7 +38,9 @@ __all__ = [
     "export",
     "list_models",
     "load",
+    "prune_channels",
     "quantize",
+    "shrink",
 ]
 
 

@@ -2,7 +2,17 @@
 
 from netsuke.methods.binarize import METHODS, binarize
 from netsuke.methods.method import Method
+from netsuke.methods.prune_channels import prune_channels, shrink
 from netsuke.methods.quantize import quantize
-from netsuke.methods.report import BinarizeReport
+from netsuke.methods.report import BinarizeReport, ChannelsReport
 
-__all__ = ["METHODS", "BinarizeReport", "Method", "binarize", "quantize"]
+__all__ = [
+    "METHODS",
+    "BinarizeReport",
+    "ChannelsReport",
+    "Method",
+    "binarize",
+    "prune_channels",
+    "quantize",
+    "shrink",
+]
