@@ -26,6 +26,7 @@ aten = torch.ops.aten
 # What stands along one dimension of a value: labels, or the reason why it cannot get shorter.
 Along = np.ndarray | str
 NO_CHANNEL = "a dimension that holds no channels"
+OUTPUT = "the model's output"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Follower:
                 self._placeholder(node, names.get(node.name))
             elif node.op == "output":
                 for value in node.all_input_nodes:
-                    self._hold_all(value, "the model's output")
+                    self._hold_all(value, OUTPUT)
             else:
                 self._call(node)
 

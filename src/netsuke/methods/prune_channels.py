@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netsuke.artifact.contract import Error, first_line
-from netsuke.methods.channels import Follower, Product, follow
+from netsuke.methods.channels import OUTPUT, Follower, Product, follow
 from netsuke.methods.importance import IMPORTANCES, Loss, batch_norm_scales, filter_norms, taylor
 from netsuke.methods.report import Channels, ChannelsReport, PrunedLayer
 from netsuke.methods.skip import Skip, skipper
@@ -235,7 +235,9 @@ def _choose(follower: Follower, groups: list[_Group], macs: float, why: dict[int
 
     low, high = 0, len(ranking)
     if (least := work(gone(first(high)))) > budget:
-        some = "; ".join(dict.fromkeys(why.values())) or "the minimum"
+        roots = (root for product in follower.products for root in follower.roots(product.outputs).tolist())
+        reasons = dict.fromkeys(why.get(root, "the minimum") for root in roots)
+        some = "; ".join(reason for reason in reasons if reason != OUTPUT or len(reasons) == 1)
         raise Error(f"macs={macs:g} cannot be reached, {least * macs / budget:.3f} can. What stays whole: {some[:300]}")
     while low < high:
         middle = (low + high) // 2
