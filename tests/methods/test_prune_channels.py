@@ -494,7 +494,8 @@ def test_tied_and_doubly_named_layers_stay_so() -> None:
 def test_batch_norm_statistics_are_taken_anew() -> None:
     model, x = net("plain"), images(100)
     plain = netsuke.prune_channels(model.float(), x[:1], multiple_of=1)
-    fresh = netsuke.prune_channels(model.float(), x[:1], multiple_of=1, calibration=x, reset_batch_norm=True)
+    batches = iter(x.split(64))
+    fresh = netsuke.prune_channels(model.float(), x[:1], multiple_of=1, calibration=batches, reset_batch_norm=True)
     assert report(plain).channels == report(fresh).channels
     with torch.no_grad():
         y = fresh.stem[0](x)
@@ -560,6 +561,8 @@ def test_bad_input(model: str, arguments: dict[str, Any], message: str) -> None:
 def test_models_that_cannot_be_followed_are_refused() -> None:
     with pytest.raises(netsuke.Error, match="torch.export cannot follow Head"):
         netsuke.prune_channels(Head(Branching()).eval(), images(1))
+    with pytest.raises(netsuke.Error, match="there is nothing to prune"):
+        netsuke.prune_channels(nn.ReLU(), images(1))
     with pytest.raises(netsuke.Error, match="takes a torch.nn.Module"):
         netsuke.prune_channels("resnet20", images(1))  # type: ignore[arg-type]
     damaged = net("plain").float()

@@ -75,10 +75,14 @@ def prune_channels(
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     if not any(isinstance(x, Tensor) and x.numel() for x in inputs):
         raise Error("example_input must be one batch of images (N, C, H, W), or a tuple of the forward's arguments")
+    if isinstance(calibration, Iterator):  # it is read more than once
+        calibration = list(calibration)
     still = _copy(model, "prune_channels").eval()
     skipped = skipper(still, skip)
     for trusting in (True, False):
         follower = follow(still, inputs, trusting)
+        if not follower.products:
+            raise Error(f"{type(model).__name__} runs no convolution or linear layer: there is nothing to prune")
         scores = _scores(follower, still, importance, calibration, loss)
         groups, why = _groups(follower, still, scores, skipped, multiple_of, minimum)
         gone = _choose(follower, groups, macs, why)
