@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
     from netsuke.lowering import export
-    from netsuke.methods import binarize, prune, quantize, rate_aware, share
+    from netsuke.methods import binarize, prune, prune_channels, quantize, rate_aware, share, shrink
     from netsuke.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -25,9 +25,11 @@ _HOMES = {
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
     "prune": "netsuke.methods",
+    "prune_channels": "netsuke.methods",
     "quantize": "netsuke.methods",
     "rate_aware": "netsuke.methods",
     "share": "netsuke.methods",
+    "shrink": "netsuke.methods",
 }
 
 __all__ = [
@@ -40,9 +42,11 @@ __all__ = [
     "list_models",
     "load",
     "prune",
+    "prune_channels",
     "quantize",
     "rate_aware",
     "share",
+    "shrink",
 ]
 
 

@@ -3,9 +3,22 @@
 from netsuke.methods.binarize import METHODS, binarize
 from netsuke.methods.method import Method
 from netsuke.methods.prune import prune
+from netsuke.methods.prune_channels import prune_channels, shrink
 from netsuke.methods.quantize import quantize
 from netsuke.methods.rate_aware import rate_aware
-from netsuke.methods.report import BinarizeReport
+from netsuke.methods.report import BinarizeReport, ChannelsReport
 from netsuke.methods.share import share
 
-__all__ = ["METHODS", "BinarizeReport", "Method", "binarize", "prune", "quantize", "rate_aware", "share"]
+__all__ = [
+    "METHODS",
+    "BinarizeReport",
+    "ChannelsReport",
+    "Method",
+    "binarize",
+    "prune",
+    "prune_channels",
+    "quantize",
+    "rate_aware",
+    "share",
+    "shrink",
+]

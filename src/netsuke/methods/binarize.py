@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,12 +16,11 @@ from netsuke.methods.adabin import ADABIN
 from netsuke.methods.method import Method
 from netsuke.methods.relus import make_two_sided
 from netsuke.methods.report import BinarizedLayer, BinarizeReport
+from netsuke.methods.skip import Skip, skipper
 from netsuke.nn import BinaryConv2d, BinaryLinear
 from netsuke.nn.parallel import unwrapped
 
 METHODS: dict[str, Method] = {method.name: method for method in [ADABIN]}
-
-Skip = Iterable[str] | Callable[[str, nn.Module], bool]
 
 
 def binarize(
@@ -72,7 +71,7 @@ def binarize(
     report = BinarizeReport(chosen_method.name)
     with torch.no_grad():
         order, runs = _running_order(student, inputs)
-        names = _choose(student, order, runs, chosen_method, _skipper(student, skip), keep_first, keep_last, report)
+        names = _choose(student, order, runs, chosen_method, skipper(student, skip), keep_first, keep_last, report)
         example = tuple(i[:1] if isinstance(i, Tensor) and i.dim() else i for i in inputs)
         student = make_two_sided(student, example, set(names), chosen_method.nonlinearity, report)
         for name in names:
@@ -119,18 +118,6 @@ def _running_order(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[str]
         for handle in handles:
             handle.remove()
     return list(runs), runs
-
-
-def _skipper(model: nn.Module, skip: Skip) -> Callable[[str, nn.Module], bool]:
-    if callable(skip):
-        return skip
-    names = [skip] if isinstance(skip, str) else list(skip)
-    known = [name for name, _ in model.named_modules() if name]
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.3) or known[:3]
-            raise Error(f"skip names {name!r}, which the model lacks. Close to it: {', '.join(close)}")
-    return lambda layer, _: any(layer == name or layer.startswith(f"{name}.") for name in names)
 
 
 def _choose(

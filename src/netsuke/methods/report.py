@@ -1,8 +1,9 @@
-"""What `binarize` did, layer by layer."""
+"""What `binarize` and `prune_channels` did, layer by layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -47,3 +48,48 @@ class BinarizeReport:
 
     def _names(self) -> list[tuple[str, ...]]:
         return [(layer.name,) for layer in self.layers] + [*self.skipped, *self.relus_kept]
+
+
+# What remains. "tensors": parameter or buffer -> dimension -> indices of the channels that stay, where some go.
+# "paddings": module -> channels of zeros before and after. Plain enough for JSON.
+Channels = dict[str, dict[str, Any]]
+
+
+@dataclass
+class PrunedLayer:
+    """inputs, outputs: channels before and after. macs: multiply-accumulates of one image before and after."""
+
+    name: str
+    kind: str
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    macs: tuple[int, int]
+
+
+@dataclass
+class ChannelsReport:
+    """layers: every convolution and linear layer, in running order. skipped: (layer, why all its outputs stay).
+    channels: for `netsuke.shrink`. str() prints it all."""
+
+    importance: str
+    channels: Channels
+    layers: list[PrunedLayer] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-accumulates of one image, before and after."""
+        return sum(layer.macs[0] for layer in self.layers), sum(layer.macs[1] for layer in self.layers)
+
+    def __str__(self) -> str:
+        before, after = self.macs
+        lines = [f"{self.importance}: {after:,} of {before:,} multiply-accumulates remain, {after / (before or 1):.1%}"]
+        width = max((len(name) for name in [*(x.name for x in self.layers), *(n for n, _ in self.skipped)]), default=0)
+        for x in self.layers:
+            lines.append(
+                f"  {x.name:<{width}}  {x.kind}, {x.inputs[0]} -> {x.outputs[0]} channels now "
+                f"{x.inputs[1]} -> {x.outputs[1]}, {x.macs[1] / (x.macs[0] or 1):.1%} of {x.macs[0]:,}"
+            )
+        if self.skipped:
+            lines += ["outputs left whole:", *(f"  {name:<{width}}  {why}" for name, why in self.skipped)]
+        return "\n".join(lines)

@@ -13,14 +13,17 @@ from torch.nn import functional as F
 
 
 class PadShortcut(nn.Module):
-    """Option A of section 4.2: every second pixel, `pad` channels of zeros on both sides. (N, C, H, W), no weights."""
+    """Option A of section 4.2: every second pixel, `pad` channels of zeros on both sides. (N, C, H, W), no weights.
+
+    channel_padding: channels of zeros before and after; `netsuke.prune_channels` lowers them.
+    """
 
     def __init__(self, pad: int) -> None:
         super().__init__()
-        self.pad = pad
+        self.channel_padding = (pad, pad)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, *self.channel_padding))
 
 
 def pad_shortcut(inputs: int, planes: int, stride: int) -> nn.Module:

@@ -195,7 +195,7 @@ def bake(module: nn.Module) -> nn.Module:
 
 
 def _take_class(layer: nn.Module) -> None:
-    """A class of its own: torch makes one for a parametrized layer, a copy of the layer has the same, and what removes a
+    """A class of its own: torch makes one for a parametrized layer, a copy of the layer has the same one, and removing a
     parametrization changes the class.
     """
     own = {name: value for name, value in vars(type(layer)).items() if name not in ("__dict__", "__weakref__")}
