@@ -21,6 +21,7 @@ class Model {
   const Graph& graph() const { return graph_; }
   const char* isa() const { return kernels_.isa; }
   int threads() const { return pool_.threads(); }
+  bool runs_sparse(int node) const { return tasks_[static_cast<size_t>(node)]->sparse.slices > 0; }
 
   // n images as planes (C, H, W), one after another; outputs[k] receives n maps of output k, as planes.
   // Throws Error if float input holds a number that is not finite, or if uint8 input meets no transform.
@@ -48,7 +49,7 @@ class Model {
   const Kernels& kernels_;
   ThreadPool pool_;
   Buffer<uint8_t> arena_, scratch_memory_;
-  Buffer<float> zeros_;
+  Buffer<float> zeros_, input_scale_, input_shift_;
   std::vector<Place> places_;  // by value
   std::vector<std::unique_ptr<Task>> tasks_;
   std::vector<Scratch> scratch_;  // by thread
