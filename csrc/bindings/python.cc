@@ -45,10 +45,10 @@ class PyModel {
   const Graph& graph() const { return model_->graph(); }
   std::string isa() const { return model_->isa(); }
   int threads() const { return model_->threads(); }
-  std::vector<int> sparse_nodes() const {
-    std::vector<int> nodes;
+  nb::dict sparse_nodes() const {
+    nb::dict nodes;
     for (int i = 0; i < static_cast<int>(graph().nodes.size()); ++i)
-      if (model_->runs_sparse(i)) nodes.push_back(i);
+      if (model_->sparse_weights(i) >= 0) nodes[nb::int_(i)] = model_->sparse_weights(i);
     return nodes;
   }
 
