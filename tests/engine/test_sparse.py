@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import sparse_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphs
 import netsuke
-from benchmarks import sparse_linear
 from netsuke.artifact import Graph, Reference, encode
 from netsuke.artifact.graph import (
     Add,
