@@ -56,8 +56,8 @@ def test_a_network(isa: str, threads: int, batch: int) -> None:
     check(graph, isa, some_images(graph, batch=batch), threads, sparse=[1, 2])
 
 
-def test_every_number_of_outputs(isa: str) -> None:
-    for outputs in (*range(1, 140), 191, 192, 193):
+def test_every_tail_of_outputs(isa: str) -> None:
+    for outputs in (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 79, 80, 81, 127, 128, 129, 200):
         graph = linear(700, outputs, 0.002)
         check(graph, isa, some_images(graph, batch=2), threads=1 + outputs % 3)
 
@@ -170,7 +170,7 @@ def test_every_step(isa: str) -> None:
 # ----------------------------------------------------------------------------------------------- numbers
 def test_terms_left_out_that_are_not_finite(isa: str) -> None:
     """0 * infinity is NaN: the reference has it, though the sparse form holds no such term."""
-    graph = linear(40, OUTPUTS, 0.05)
+    graph = linear(40, OUTPUTS, 0.01)
     node = graph.nodes[0]
     node.weight[0] = np.float32(1)  # meets every x, and has no NaN of its own
     node.inputs, node.epilogue = [1], [Store(2)]
