@@ -70,6 +70,12 @@ def floats(rng: np.random.Generator, style: str, *shape: int) -> np.ndarray:
     return np.where(np.isfinite(numbers), numbers, np.float32(1.5))
 
 
+def thinned(rng: np.random.Generator, weight: np.ndarray, density: float) -> np.ndarray:
+    """The weights with all but that share of them made zeros, of both signs."""
+    zeros = np.where(rng.random(weight.shape) < 0.5, np.float32(0), np.float32(-0.0))
+    return np.where(rng.random(weight.shape) < density, weight, zeros)
+
+
 def signs(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """int8, each -1 or +1."""
     return rng.choice(np.array([-1, 1], np.int8), shape)
@@ -101,8 +107,11 @@ def images(rng: np.random.Generator, style: str, batch: int, shape: Shape) -> np
 
 # ----------------------------------------------------------------------------------------------- plain builders
 def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any) -> Conv2d:
-    """A float convolution of value 0 that stores value 1. `fields` replace those of the node; `style` the numbers'."""
-    style, groups = fields.pop("style", "normal"), fields.get("groups", 1)
+    """A float convolution of value 0 that stores value 1. `fields` replace those of the node; `style` the numbers'.
+
+    density: the share of the weights that are not made zeros.
+    """
+    style, density, groups = fields.pop("style", "normal"), fields.pop("density", 1), fields.get("groups", 1)
     node = {
         "name": "conv",
         "inputs": [0],
@@ -110,6 +119,8 @@ def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int
         "weight": floats(rng, style, outputs, *kernel, depth // groups),
         "bias": floats(rng, style, outputs),
     }
+    if density < 1:
+        node["weight"] = thinned(rng, node["weight"], density)
     return Conv2d(**{**node, **fields})
 
 
@@ -280,6 +291,19 @@ def every_operator(seed: int = 0) -> Graph:
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
+def sparse_linears(seed: int = 0) -> Graph:
+    """A convolution and two linear layers, of a whole map and of one pixel, that run from their sparse form."""
+    rng = np.random.default_rng(seed)
+    window: dict[str, Any] = {"padding": (1, 1, 1, 1)}
+    slope = TwoSlope(np.ones(70, np.float32), floats(rng, "normal", 70))
+    nodes: list[Node] = [
+        conv2d(rng, 6, 24, (3, 3), name="stem", **window),
+        conv2d(rng, 24, 70, (5, 4), name="map", inputs=[1], density=0.04, epilogue=[slope, Store(2)]),
+        conv2d(rng, 70, 40, (1, 1), name="pixel", inputs=[2], density=0.03, epilogue=[Store(3)]),
+    ]
+    return Graph("sparse", (6, 5, 4), nodes, [Output(3, 2), Output(2, 4)])
+
+
 def coded(seed: int = 0) -> Graph:
     """A network whose file holds coded arrays of every kind: few values, narrow ranges, rare bits, many floats."""
     rng = np.random.default_rng(seed)
@@ -384,10 +408,14 @@ def seeds(draw: st.DrawFn) -> np.random.Generator:
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
 
+DENSITIES = (1.0, 1.0, 0.1, 0.03, 0.0)  # of float weights: some linear layers then run from their sparse form
+
+
 @st.composite
 def convolutions(draw: st.DrawFn, channels: int = 40, size: int = 9, whole_map: bool = False) -> Graph:
     """A graph of one float convolution. whole_map: its kernel is the map, as a linear layer's."""
     shape, fields = draw(_single(channels, size, whole_map))
+    fields["density"] = draw(st.sampled_from(DENSITIES))
     node = conv2d(draw(seeds()), shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
     return float_graph(shape, node)
 
@@ -499,7 +527,8 @@ class _Growth:
 
     # ------------------------------------------------------------------------------------------- operators
     def make_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
-        return self._convolution(conv2d, common, shape)
+        common["density"] = self.draw(st.sampled_from(DENSITIES))
+        return self._convolution(conv2d, common, shape, whole_map=self.draw(st.booleans()))
 
     def make_binary_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         if self.draw(st.booleans()):
@@ -511,8 +540,12 @@ class _Growth:
         common["bits"] = self.draw(st.sampled_from([4, 8]))
         return self._convolution(int8_conv2d, common, shape)
 
-    def _convolution(self, build: Any, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+    def _convolution(
+        self, build: Any, common: dict[str, Any], shape: Shape, whole_map: bool = False
+    ) -> tuple[Node, Shape]:
         window = self.draw(windows(*shape[1:], largest=3))
+        if whole_map:
+            window = {"kernel": shape[1:], "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
         kernel, stride, padding, dilation = (window[name] for name in ("kernel", "stride", "padding", "dilation"))
         groups = self.draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
         outputs = groups * self.draw(st.integers(1, max(1, 20 // groups)))

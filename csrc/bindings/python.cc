@@ -45,6 +45,12 @@ class PyModel {
   const Graph& graph() const { return model_->graph(); }
   std::string isa() const { return model_->isa(); }
   int threads() const { return model_->threads(); }
+  nb::dict sparse_nodes() const {
+    nb::dict nodes;
+    for (int i = 0; i < static_cast<int>(graph().nodes.size()); ++i)
+      if (model_->sparse_weights(i) >= 0) nodes[nb::int_(i)] = model_->sparse_weights(i);
+    return nodes;
+  }
 
   template <class T>
   std::vector<Floats> run(Array<T> images) {
@@ -150,6 +156,7 @@ NB_MODULE(_native, m) {
                    })
       .def_prop_ro("takes_uint8", [](const PyModel& p) { return p.graph().has_transform; })
       .def_prop_ro("nodes", [](const PyModel& p) { return p.graph().nodes.size(); })
+      .def_prop_ro("sparse_nodes", &PyModel::sparse_nodes)
       .def("run_f32", &PyModel::run<float>)
       .def("run_u8", &PyModel::run<uint8_t>)
       .def("run_node", &PyModel::run_node)

@@ -70,8 +70,8 @@ struct Graph {
   std::vector<Node> nodes;
   std::vector<Output> outputs;
   std::vector<Value> values;     // by id
-  Buffer<float> floats;          // has slack: kernels read whole vectors of it
-  Buffer<uint8_t> bits;          // binary and 8-bit weights; likewise
+  Buffer<float> floats;
+  Buffer<uint8_t> bits;          // binary and 8-bit weights; has slack
 };
 
 // Weight k of the 4-bit ones that begin at `bytes`.

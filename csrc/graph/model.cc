@@ -94,6 +94,7 @@ Model::Model(Graph graph, const std::string& isa, int threads)
   }
   nanoseconds.assign(graph_.nodes.size(), 0);
   settle_tiles();
+  graph_.floats = Buffer<float>(), graph_.bits = Buffer<uint8_t>();  // what runs is packed
 }
 
 // Gives every value its place. A value with a halo, and one of bits, has memory of its own: what surrounds its pixels
@@ -266,7 +267,13 @@ void Model::get_value(int id, float* planes) const {
 void Model::plan_input() {
   const Graph& g = graph_;
   const Node& n = g.nodes[0];
-  input_ = {g.channels, g.height, g.width, g.reverse, g.floats.data() + g.scale.offset, g.floats.data() + g.shift.offset,
+  const auto keep = [&](Range r) {
+    Buffer<float> copy(static_cast<size_t>(r.count));
+    std::copy_n(g.floats.data() + r.offset, r.count, copy.data());
+    return copy;
+  };
+  input_scale_ = keep(g.scale), input_shift_ = keep(g.shift);
+  input_ = {g.channels, g.height, g.width, g.reverse, input_scale_.data(), input_shift_.data(),
             places_[0].map, false, 0, 0, 0};
   int readers = 0;
   for (const Node& node : g.nodes) {

@@ -21,6 +21,11 @@ class Model {
   const Graph& graph() const { return graph_; }
   const char* isa() const { return kernels_.isa; }
   int threads() const { return pool_.threads(); }
+  // How many weights the sparse form of a node holds, or -1 where it runs dense.
+  int64_t sparse_weights(int node) const {
+    const SparseLinearArgs& sparse = tasks_[static_cast<size_t>(node)]->sparse;
+    return sparse.slices > 0 ? sparse.begin[sparse.slices] * kernels_.lanes : -1;
+  }
 
   // n images as planes (C, H, W), one after another; outputs[k] receives n maps of output k, as planes.
   // Throws Error if float input holds a number that is not finite, or if uint8 input meets no transform.
@@ -48,7 +53,7 @@ class Model {
   const Kernels& kernels_;
   ThreadPool pool_;
   Buffer<uint8_t> arena_, scratch_memory_;
-  Buffer<float> zeros_;
+  Buffer<float> zeros_, input_scale_, input_shift_;
   std::vector<Place> places_;  // by value
   std::vector<std::unique_ptr<Task>> tasks_;
   std::vector<Scratch> scratch_;  // by thread

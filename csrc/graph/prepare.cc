@@ -11,6 +11,14 @@ constexpr int64_t kTileBytes = 24 << 10;  // a chunk of the result, while it is 
 constexpr int kMostPixels = 480, kTilePixels = 12;
 constexpr int64_t kMostRowBytes = 4 << 20;  // of one row in the tile, or of its gathered windows
 
+// A copy of part of the graph's floats: the graph gives its arrays back once all tasks are prepared.
+const float* keep(Task& t, const Graph& g, Range r) {
+  if (r.count == 0) return nullptr;
+  t.kept.emplace_back(static_cast<size_t>(r.count));
+  std::copy_n(g.floats.data() + r.offset, r.count, t.kept.back().data());
+  return t.kept.back().data();
+}
+
 Window window_of(const Node& n, const Value& in) {
   return {in.height,   in.width,    n.out_h,      n.out_w,      n.kernel[0],   n.kernel[1],  n.stride[0],
           n.stride[1], n.padding[0], n.padding[1], n.dilation[0], n.dilation[1]};
@@ -93,7 +101,7 @@ Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<P
     }
     Stage& stage = t.stages.back();
     stage.flags |= flag;
-    const float *a = g.floats.data() + s.a.offset, *b = g.floats.data() + s.b.offset;
+    const float *a = keep(t, g, s.a), *b = keep(t, g, s.b);
     const Map& map = places[static_cast<size_t>(s.value)].map;
     switch (s.kind) {
       case StepKind::affine: stage.scale = a, stage.shift = b; break;
@@ -203,11 +211,10 @@ void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, cons
   a.row_inside = t.row_inside.data(), a.column_inside = t.column_inside.data();
 }
 
-// What every convolution needs: how its windows are read, its blocks of channels, its units of work, room for its
-// weights. A tap of one group has `tap_bytes`, of which one channel takes `channel_bits`.
-void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place& from, int tap_bytes, int channel_bits,
-                  int threads) {
-  const int lanes = t.kernels->lanes, kh = n.kernel[0], kw = n.kernel[1];
+// How the windows of a convolution are read. A tap of one group has `tap_bytes`, of which one channel takes
+// `channel_bits`.
+void describe_windows(Conv& c, const Node& n, const Value& in, const Place& from, int tap_bytes, int channel_bits) {
+  const int kh = n.kernel[0], kw = n.kernel[1];
   const Map& map = from.map;
   c.window = window_of(n, in);
   c.map = map;
@@ -222,7 +229,16 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   c.segment_taps = joined ? kw : 1;
   c.segments = kh * kw / c.segment_taps;
   c.words = (c.segment_taps * tap_bytes + 3) / 4;
-  const int used_bits = (c.groups == 1 ? c.segment_taps * tap_bytes * 8 : group_bits) % 32;
+}
+
+// What every convolution needs: how its windows are read, its blocks of channels, its units of work, room for its
+// weights.
+void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place& from, int tap_bytes, int channel_bits,
+                  int threads) {
+  const int lanes = t.kernels->lanes, kw = n.kernel[1];
+  const Map& map = from.map;
+  describe_windows(c, n, in, from, tap_bytes, channel_bits);
+  const int used_bits = (c.groups == 1 ? c.segment_taps * tap_bytes * 8 : c.group_channels * channel_bits) % 32;
   c.masked = used_bits;
   t.word_at = Buffer<int32_t>(static_cast<size_t>(c.segments) * static_cast<size_t>(c.words));
   t.word_mask = Buffer<uint32_t>(t.word_at.size());
@@ -313,10 +329,35 @@ void prepare_float(Task& t, const Graph& g, const Node& n, const Value& in, cons
   const int64_t length = int64_t{n.kernel[0]} * n.kernel[1] * of_group;
   const float* weight = g.floats.data() + n.weight.offset;
   pack(t, a.conv, [&](int o, uint32_t* to, int64_t width) {
-    for (int64_t k = 0; k < length; ++k) std::memcpy(to + k * width, weight + o * length + k, 4);
+    for (int64_t k = 0; k < length; ++k) {
+      const float w = weight[o * length + k] + 0.0f;  // -0 counts as 0
+      std::memcpy(to + k * width, &w, 4);
+    }
   });
-  a.bias = n.bias.count ? g.floats.data() + n.bias.offset : zeros;
+  a.bias = n.bias.count ? keep(t, g, n.bias) : zeros;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->float_conv(task.floats, unit, s); };
+}
+
+// A linear layer runs from its sparse form where that pays.
+bool prepare_sparse(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
+                    int threads) {
+  const int64_t terms = int64_t{n.kernel[0]} * n.kernel[1] * in.channels;
+  if (n.out_h * n.out_w != 1 || n.groups != 1 || terms > kMostSparseTerms) return false;
+  const float* weight = g.floats.data() + n.weight.offset;
+  const SparsePlan plan = plan_sparse(weight, n.channels, static_cast<int>(terms), t.kernels->lanes);
+  if (!plan.pays) return false;
+  t.sparse_weights = pack_sparse(plan, weight, n.bias.count ? g.floats.data() + n.bias.offset : zeros, n.channels);
+  const SparseWeights& w = t.sparse_weights;
+  SparseLinearArgs& a = t.sparse;
+  a.terms = plan.terms, a.slices = static_cast<int>(plan.begin.size()) - 1;
+  a.begin = w.begin.data(), a.index = w.index.data(), a.value = w.value.data();
+  a.channel = w.channel.data(), a.bias = w.bias.data();
+  describe_windows(a.conv, n, in, from, in.channels * 4, 32);
+  cut(t, n, terms * 4, kPanel, (n.channels + kPanel - 1) / kPanel, threads);
+  t.pixels_of_scratch = 1;  // nothing is computed past the one pixel
+  a.conv.units = t.units;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->sparse_linear(task.sparse, unit, s); };
+  return true;
 }
 
 void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
@@ -344,7 +385,7 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
         static_cast<float>(static_cast<double>(g.floats[static_cast<size_t>(n.weight_scale.offset + o)]) * activation);
   });
   a.base = t.base.data(), a.scale = t.scale.data(), a.tiled = t.kernels->tiles;
-  a.bias = n.bias.count ? g.floats.data() + n.bias.offset : zeros;
+  a.bias = n.bias.count ? keep(t, g, n.bias) : zeros;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->int8_conv(task.int8, unit, s); };
 }
 
@@ -397,7 +438,7 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
   const Value& in = graph.values[static_cast<size_t>(node.inputs[0])];
   const Place& from = places[static_cast<size_t>(node.inputs[0])];
   const Epilogue epilogue = epilogue_of(t, graph, node, places);
-  t.binary.conv.epilogue = t.floats.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
+  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
   switch (node.op) {
     case Op::binary_conv2d:
       prepare_binary(t, graph, node, in, from, threads);
@@ -406,7 +447,7 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
       prepare_int8(t, graph, node, in, from, zeros, threads);
       break;
     case Op::conv2d:
-      prepare_float(t, graph, node, in, from, zeros, threads);
+      if (!prepare_sparse(t, graph, node, in, from, zeros, threads)) prepare_float(t, graph, node, in, from, zeros, threads);
       break;
     case Op::max_pool:
     case Op::average_pool:

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "graph/graph.h"
+#include "graph/sparse.h"
 #include "kernels/kernels.h"
 
 namespace netsuke {
@@ -39,6 +40,7 @@ struct Task {
 
   BinaryConvArgs binary{};
   FloatConvArgs floats{};
+  SparseLinearArgs sparse{};
   Int8ConvArgs int8{};
   PoolArgs pool{};
   CopyArgs copy{};
@@ -49,12 +51,14 @@ struct Task {
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
   Buffer<uint32_t> weight, word_mask;
+  SparseWeights sparse_weights;
   Buffer<float> scale, offset, border_base, constant;
-  std::vector<Buffer<float>> row_sums;
+  std::vector<Buffer<float>> row_sums, kept;
   Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
 
-// `zeros` holds as many zeros as the node has channels; `places` is indexed by value. All must outlive the task.
+// `zeros` holds as many zeros as the node has channels; `places` is indexed by value. The memory that they and the places
+// point at must outlive the task; the graph's floats and bits need not.
 std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::vector<Place>& places, const float* zeros,
                               const Kernels& kernels, int threads);
 

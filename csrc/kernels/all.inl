@@ -8,6 +8,7 @@
 #include "kernels/conv/tile.inl"
 #include "kernels/binary_conv/binary_conv.inl"
 #include "kernels/float_conv/float_conv.inl"
+#include "kernels/sparse_linear/sparse_linear.inl"
 #include "kernels/int8_conv/int8_conv.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/copy/copy.inl"
@@ -16,7 +17,7 @@
 
 namespace {
 constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset,
-                                       binary_conv,  float_conv,   int8_conv,     pool,        copy,
-                                       mean,         transform_u8, transform_f32, binary_loop, float_loop,
-                                       int8_loop};
+                                       binary_conv,  float_conv,   sparse_linear, int8_conv,   pool,
+                                       copy,         mean,         transform_u8,  transform_f32, binary_loop,
+                                       float_loop,   int8_loop};
 }

@@ -126,6 +126,21 @@ struct FloatConvArgs {
   const float* bias;        // [O]
 };
 
+// A float layer with one pixel of result whose weights are mostly zeros. L rows of the weights are a slice: step j of it
+// holds the j-th term of each row, its place in the window and its weight. Terms of a row ascend; a row that has fewer
+// than the longest of its slice holds some of its zeros too. Rows of kPanel channels are sorted by length, so
+// that those of a slice are about as long as one another.
+struct SparseLinearArgs {
+  Conv conv;                // the window is gathered; of the weights only the units are used, shares of the panels
+  int terms;                // of a window
+  int slices;
+  const int64_t* begin;     // [slices + 1]: the first step of each slice
+  const uint16_t* index;    // [steps][L]
+  const float* value;       // [steps][L]
+  const int32_t* channel;   // [slices][L]
+  const float* bias;        // [slices][L]
+};
+
 struct Int8ConvArgs {
   Conv conv;
   const int32_t* base;      // [O]: S = base + what the dot products of code_offset give
@@ -196,6 +211,7 @@ struct Kernels {
   int code_offset;          // int8_conv computes the sum of w * (q - code_offset)
   void (*binary_conv)(const BinaryConvArgs&, int unit, const Scratch&);
   void (*float_conv)(const FloatConvArgs&, int unit, const Scratch&);
+  void (*sparse_linear)(const SparseLinearArgs&, int unit, const Scratch&);
   void (*int8_conv)(const Int8ConvArgs&, int unit, const Scratch&);
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
@@ -220,6 +236,8 @@ struct TileRows {
 // Pixels of a scratch that a kernel may fill past the chunk: every register tile is computed whole.
 constexpr int kChunkSlack = 16;
 constexpr int kLoopFloats = 64;
+// Channels whose rows of sparse weights are sorted, and whose results go through the epilogue, together.
+constexpr int kPanel = 64;
 // Channels of a scratch tile past O, for the same reason.
 constexpr int kTileSlack = 64;
 

@@ -58,7 +58,11 @@ def _run(command: list[str], lines: list[str]) -> list[str]:
 
 def _some_graphs() -> list[Graph]:
     """The same graphs at every run, of hypothesis' making."""
-    found: list[Graph] = [graphs.every_operator(), graphs.residual_network(widths=(16, 24), blocks=1, size=8)]
+    found: list[Graph] = [
+        graphs.every_operator(),
+        graphs.residual_network(widths=(16, 24), blocks=1, size=8),
+        graphs.sparse_linears(),
+    ]
     kinds = st.one_of(
         graphs.graphs(), graphs.binary_convolutions(), graphs.int8_convolutions(), graphs.convolutions(), graphs.pools()
     )

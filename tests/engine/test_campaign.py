@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("compiled")
 SECONDS = 60  # that one file may take
 RESIDUAL = encode(graphs.residual_network())
 SMALL = encode(graphs.every_operator())
+SPARSE = encode(graphs.sparse_linears())
 
 
 class Worker:
@@ -116,7 +117,11 @@ def test_a_thousand_raw_corruptions_are_refused_by_both(child: Worker) -> None:
     assert (accepted, refused) == (0, 1000)
 
 
-@pytest.mark.parametrize(("file", "count"), [(RESIDUAL, 150), (SMALL, 400)], ids=["residual", "every operator"])
+@pytest.mark.parametrize(
+    ("file", "count"),
+    [(RESIDUAL, 150), (SMALL, 400), (SPARSE, 150)],
+    ids=["residual", "every operator", "sparse linears"],
+)
 def test_corruptions_behind_the_checksum(child: Worker, file: bytes, count: int) -> None:
     accepted, refused, wrong = campaign(child, corruption.redigested_corruptions(file, count, seed=1))
     assert wrong == []

@@ -35,7 +35,7 @@ struct TileShapes {
 // The rest of the table is that of avx512vpopcnt: base/cpu.cc puts the two together, for what runs before the processor is
 // known must not be compiled with these flags.
 namespace {
-constexpr netsuke::Kernels kKernels = {"amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, int8_conv,
+constexpr netsuke::Kernels kKernels = {"amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, nullptr, int8_conv,
                                        nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, int8_loop};
 }
 

@@ -20,6 +20,13 @@ struct U {
 
 inline F f_load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
 inline void f_store(float* p, F x) { vst1q_f32(p, x.a), vst1q_f32(p + 4, x.b); }
+inline float32x4_t gather(const float* p, const uint16_t* index) {
+  float32x4_t x = vld1q_dup_f32(p + index[0]);
+  x = vld1q_lane_f32(p + index[1], x, 1);
+  x = vld1q_lane_f32(p + index[2], x, 2);
+  return vld1q_lane_f32(p + index[3], x, 3);
+}
+inline F f_gather(const float* p, const uint16_t* index) { return {gather(p, index), gather(p, index + 4)}; }
 inline F f_set1(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
 inline F f_add(F x, F y) { return {vaddq_f32(x.a, y.a), vaddq_f32(x.b, y.b)}; }
 inline F f_mul(F x, F y) { return {vmulq_f32(x.a, y.a), vmulq_f32(x.b, y.b)}; }

@@ -24,6 +24,7 @@ inline V lanes(Op op) {
 
 inline F f_load(const float* p) { return lanes<F>([&](int i) { return p[i]; }); }
 inline void f_store(float* p, F a) { __builtin_memcpy(p, a.v, sizeof a.v); }
+inline F f_gather(const float* p, const uint16_t* index) { return lanes<F>([&](int i) { return p[index[i]]; }); }
 inline F f_set1(float x) { return lanes<F>([&](int) { return x; }); }
 inline F f_add(F a, F b) { return lanes<F>([&](int i) { return a.v[i] + b.v[i]; }); }
 inline F f_mul(F a, F b) { return lanes<F>([&](int i) { return a.v[i] * b.v[i]; }); }

@@ -14,6 +14,7 @@ class Model:
     input_shape: tuple[int, int, int]
     takes_uint8: bool
     nodes: int
+    sparse_nodes: dict[int, int]
 
     def __init__(self, data: bytes, isa: str, threads: int) -> None: ...
     def run_f32(self, images: np.ndarray) -> list[np.ndarray]: ...

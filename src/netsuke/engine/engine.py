@@ -86,6 +86,8 @@ class Engine:
         input_shape: (C, H, W).
         isa: the instruction set that runs.
         threads: as loaded.
+        sparse_nodes: the nodes, counted from 0, that run from a sparse form of their weights, and how many weights it
+            holds (6 bytes each): those that are not 0, and the zeros that fill it up.
     """
 
     def __init__(self, data: bytes, threads: int = 1, isa: str | None = None) -> None:
@@ -101,6 +103,7 @@ class Engine:
         self.input_shape: tuple[int, int, int] = self._model.input_shape
         self.isa: str = self._model.isa
         self.threads: int = self._model.threads
+        self.sparse_nodes: dict[int, int] = self._model.sparse_nodes
 
     def __call__(self, images: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Run a batch.
