@@ -28,7 +28,7 @@ def test_info_of_a_file(binary_digits: Path, run_json: RunJson) -> None:
     assert (result["input"], result["outputs"]) == ([1, 8, 8], [[10]])
     assert (result["binary_weights"], result["float_weights"]) == (16 * 9 * 16, 16 * 9 + 16 + 10 * 36 * 16 + 10)
     assert result["float_numbers"] == 16 * 9 + 10 * 36 * 16 + 16 + 2 + 1 + 1  # weights, ones, a pair, a 1, a 0
-    assert list(result["parts"]) == ["header", "float32", "bits", "graph"]
+    assert list(result["parts"]) == ["header", "float32", "bits", "coded_floats", "coded_weights", "graph"]
     assert (result["parts"]["bits"], sum(result["parts"].values())) == (16 * 9 * 16 // 8, len(data))
     assert result["macs"] == 64 * 16 * 9 + 36 * 16 * 9 * 16 + 10 * 36 * 16
     assert [layer["bits"] for layer in result["layers"]] == [32, 1, 32]

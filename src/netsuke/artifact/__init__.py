@@ -2,6 +2,7 @@
 
 from .container import decode as decode
 from .container import encode as encode
+from .container import parts as parts
 from .container import read as read
 from .container import read_bytes as read_bytes
 from .container import save as save

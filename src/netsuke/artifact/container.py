@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,25 @@ def decode(data: bytes) -> Graph:
         Error: the bytes are not a netsuke file, or a damaged one.
     """
     return _decode(bytes(data), "the file")
+
+
+def parts(data: bytes) -> tuple[dict[str, int], int]:
+    """What the bytes of a file are for, by name, which sum to the file's; and how many float32 numbers it holds, coded
+    ones included.
+
+    Raises:
+        Error: the bytes are not a netsuke file, or a damaged one.
+    """
+    sizes = _check_container(data, "the file")
+    coded = canonical_json.parse(_inflate(data[len(data) - sizes[2] :]))["coded"]
+    streams = {"floats": set[tuple[int, int]](), "weights": set[tuple[int, int]]()}  # equal ones are stored once
+    numbers = sizes[0] // 4
+    for entry in coded:
+        streams["floats" if entry["kind"] == "floats" else "weights"].add(tuple(entry["stream"]))
+        numbers += entry["count"] if entry["kind"] == "floats" else prod(entry["shape"]) * (entry["kind"] == "codebook")
+    floats, weights = (sum(count for _, count in ranges) for ranges in streams.values())
+    named = {"header": len(data) - sum(sizes), "float32": sizes[0], "bits": sizes[1] - floats - weights}
+    return {**named, "coded_floats": floats, "coded_weights": weights, "graph": sizes[2]}, numbers
 
 
 def _decode(data: bytes, name: str) -> Graph:

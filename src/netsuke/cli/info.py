@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,8 @@ PARTS = {
     "header": "",
     "float32": "float weights, biases, scales, slopes, thresholds; equal ones once",
     "bits": "one-bit weights, eight a byte; 8-bit weights; 4-bit ones, two a byte",
+    "coded_floats": "of the floats above, what is coded: with biases and codebooks",
+    "coded_weights": "codes of weights, zeros and places included",
     "graph": "",
 }
 
@@ -36,7 +37,7 @@ def collect(file: Path) -> dict[str, Any]:
     """Everything `info` says. Raises Error if the file is not a sound .netsuke file."""
     graph = artifact.read(file)
     data = file.read_bytes()
-    layers, parts = describe(graph), _parts(data)
+    layers, (parts, numbers) = describe(graph), artifact.parts(data)
     binary = sum(node.weight.size for node in graph.nodes if isinstance(node, BinaryConv2d))
     integers = [node for node in graph.nodes if isinstance(node, Int8Conv2d)]
     int8, int4 = (sum(node.weight.size for node in integers if node.bits == bits) for bits in (8, 4))
@@ -56,19 +57,11 @@ def collect(file: Path) -> dict[str, Any]:
         "int8_weights": int8,
         "int4_weights": int4,
         "float_weights": real,
-        "float_numbers": parts["float32"] // 4,
+        "float_numbers": numbers,
         "macs": sum(layer["macs"] for layer in layers),
         "isa": _isa(file),
         "layers": layers,
     }
-
-
-def _parts(data: bytes) -> dict[str, int]:
-    """Bytes of a sound file's header (its length included) and tensors; they sum to the file's."""
-    length = 8 + int.from_bytes(data[:8], "little")
-    header = json_format.loads(data[8:length])
-    ranges = {name: header[name]["data_offsets"] for name in ("float32", "bits", "graph")}
-    return {"header": length} | {name: stop - start for name, (start, stop) in ranges.items()}
 
 
 def _transform(transform: InputTransform | None) -> dict[str, Any] | None:

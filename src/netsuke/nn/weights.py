@@ -124,7 +124,9 @@ class Levels(nn.Module):
         place = (weight / self.step).abs().clamp(max=self.most)
         shape = self.zero_lengths.shape + (1,) * (weight.dim() - 2)
         zero, one = self.zero_lengths.view(shape), (self.other_lengths + self.lengths[0]).view(shape)
-        return (zero + place.clamp(max=1) * (one - zero) + (place - 1).clamp(min=0) * self.lengths[1]).sum()
+        # Where few weights are 0, saying so is dear, and would drive the last of them away from it.
+        first = (one - zero).clamp(min=self.lengths[1])
+        return (zero + place.clamp(max=1) * first + (place - 1).clamp(min=0) * self.lengths[1]).sum()
 
     def extra_repr(self) -> str:
         return f"step={float(self.step):.4g}, most={self.most}"
@@ -195,8 +197,8 @@ def bake(module: nn.Module) -> nn.Module:
 
 
 def _take_class(layer: nn.Module) -> None:
-    """A class of its own: torch makes one for a parametrized layer, a copy of the layer has the same one, and removing a
-    parametrization changes the class.
+    """A class of its own: torch makes one for a parametrized layer, a copy of the layer has the same one, and what
+    removes a parametrization changes the class.
     """
     own = {name: value for name, value in vars(type(layer)).items() if name not in ("__dict__", "__weakref__")}
     layer.__class__ = type(type(layer).__name__, type(layer).__bases__, own)

@@ -1,0 +1,110 @@
+"""The tables [prune], [share] and [rate] of a recipe: what a run trains, and what it leaves."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from netsuke import Error
+from netsuke.cli import main
+from netsuke.train import Output, Recipe, run
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """128 images of noise around one of ten patterns, in MNIST's files."""
+    folder, random = tmp_path_factory.mktemp("mnist"), np.random.RandomState(0)
+    patterns = random.randint(0, 255, (10, 28, 28))
+    for split, count in (("train", 128), ("t10k", 20)):
+        labels = np.arange(count) % 10
+        images = np.clip(patterns[labels] + random.standard_normal((count, 28, 28)) * 20, 0, 255).astype(np.uint8)
+        head = struct.pack(">4I", 0x803, count, 28, 28)
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        head = struct.pack(">2I", 0x801, count)
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
+    return f"mnist:{folder}"
+
+
+def trained(mnist: str, folder: Path, epochs: int = 2, **tables: Any) -> dict[str, Tensor]:
+    optimizer = {"name": "adamw", "learning_rate": 1e-3}
+    recipe = Recipe.from_table(
+        {"model": {"name": "lenet_300_100"}, "epochs": epochs, "batch": 16, "optimizer": optimizer, **tables}
+    )
+    run(recipe, mnist, Output(folder), device="cpu")
+    return load_file(folder / "model.safetensors")
+
+
+def zeros(weight: Tensor) -> float:
+    return float((weight == 0).float().mean())
+
+
+def test_pruned_weights_are_zeros_in_plain_weights_and_the_next_run_keeps_them(mnist: str, tmp_path: Path) -> None:
+    first = trained(mnist, tmp_path / "1", prune={"sparsity": {"*": 0.8, "ip3": 0.5}})
+    assert set(first) == {f"ip{i}.{what}" for i in (1, 2, 3) for what in ("weight", "bias")}
+    assert [round(zeros(first[f"ip{i}.weight"]), 2) for i in (1, 2, 3)] == [0.8, 0.8, 0.5]
+    model = {"name": "lenet_300_100", "weights": str(tmp_path / "1/model.safetensors")}
+    second = trained(mnist, tmp_path / "2", model=model, prune={"sparsity": {"*": 0.0}}, share={"bits": {"*": 3}})
+    assert torch.equal(second["ip1.weight"] == 0, first["ip1.weight"] == 0)
+    assert all(len(second[f"ip{i}.weight"].unique()) <= 8 for i in (1, 2, 3))
+
+
+def test_a_rate_aware_run_has_fewer_bits_and_exports(mnist: str, tmp_path: Path) -> None:
+    kept = []
+    for weight in (0.0, 1e-4):
+        values = {"step": {"*": 0.5}, "weight": weight, "rise": 0.0, "count_steps": 4}
+        made = trained(mnist, tmp_path / str(weight), 4, rate=values)
+        kept.append(1 - zeros(made["ip1.weight"]))
+        step = float(made["ip1.weight"][made["ip1.weight"] != 0].abs().min())
+        levels = made["ip1.weight"] / step
+        assert bool(((levels - levels.round()).abs() < 1e-3).all())
+    assert kept[1] < 0.9 * kept[0]
+    assert main(["export", "--run", str(tmp_path / "0.0001"), "--out", str(tmp_path / "m.netsuke")]) == 0
+    assert main(["eval", str(tmp_path / "m.netsuke"), "--data", mnist]) == 0
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_forms(mnist: str, tmp_path: Path) -> None:
+    values = {"prune": {"sparsity": {"*": 0.5}, "l1": 1e-5}, "rate": {"step": {"*": 0.5}, "weight": 1e-6}}
+    whole = trained(mnist, tmp_path / "whole", **values)
+
+    class Cut(Exception):
+        pass
+
+    def stop(now: Any) -> None:
+        if now.share > 0.6:
+            raise Cut
+
+    recipe = Recipe.from_table(
+        {
+            "model": {"name": "lenet_300_100"},
+            "epochs": 2,
+            "batch": 16,
+            "optimizer": {"name": "adamw", "learning_rate": 1e-3},
+            **values,
+        }
+    )
+    with pytest.raises(Cut):
+        run(recipe, mnist, Output(tmp_path / "cut"), device="cpu", progress=stop)
+    resumed = trained(mnist, tmp_path / "cut", **values)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"prune": {"quality": {"*": 1.0}, "sparsity": {"*": 0.5}}}, "one of quality and sparsity"),
+        ({"share": {"bits": {"*": 4}}, "rate": {"step": {"*": 0.5}}}, "give one of them"),
+        ({"prune": {"sparsity": {"*": 1.5}}}, r"prune.sparsity.\* is 1.5"),
+    ],
+)
+def test_tables_that_contradict_are_refused(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(Error, match=message):
+        Recipe.from_table({"model": {"name": "lenet5"}, "epochs": 1, **tables})
