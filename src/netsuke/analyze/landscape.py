@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netsuke import atomic
 from netsuke.artifact.contract import Error
+from netsuke.nn.fuse import fuse
 
 Statistics = Literal["running", "batch"]
 
@@ -90,12 +91,15 @@ def loss_landscape(
     settings = {"points": points, "radius": radius, "seed": seed, "statistics": statistics, "batch": batch}
     rows = _Rows(cache, {**settings, "of": _digest(model, images, labels)})
     first, second = directions(model, seed), directions(model, seed + 1)
+    if images.dim() == 4:
+        images = images.contiguous(memory_format=torch.channels_last)  # as the fused operators read them
     with _evaluating(model, statistics), _moved(model) as move:
+        forward = fuse(model)  # of the same parameters
         for i in range(len(rows.loss), points):
             measured = []
             for x in at:
                 move((float(x), first), (float(at[i]), second))
-                measured.append(_measure(model, images.split(batch), labels.split(batch), (float(x), float(at[i]))))
+                measured.append(_measure(forward, images.split(batch), labels.split(batch), (float(x), float(at[i]))))
             rows.add([loss for loss, _ in measured], [right for _, right in measured])
             if progress is not None:
                 progress((i + 1) / points)
