@@ -12,6 +12,7 @@ from torch import nn
 import netsuke
 from netsuke import Error, artifact
 from netsuke.artifact.graph import Conv2d
+from netsuke.methods.rate_aware import round_biases
 from netsuke.methods.share import first_centres, k_means
 from netsuke.nn import BinaryConv2d, bake
 from netsuke.nn.weights import Levels, sites
@@ -194,3 +195,12 @@ def test_a_grid_is_in_standard_deviations_and_leaves_dead_layers_alone() -> None
     form = made[5].parametrizations.weight[0]
     assert isinstance(form, Levels)
     assert float(form.step) == pytest.approx(0.25 * float(model[5].weight.std(correction=0)), rel=1e-6)
+
+
+def test_rounded_biases_have_six_bits_of_fraction() -> None:
+    model = network()
+    before = model[5].bias.detach().clone()
+    assert round_biases(model) is model
+    after = model[5].bias.detach()
+    assert not bool((after.view(torch.int32) & ((1 << 17) - 1)).any())
+    assert bool(((after - before).abs() <= before.abs() * 2**-7).all())

@@ -87,7 +87,8 @@ class RateAware(Table):
     """Weights on a grid that train for few bits too: `netsuke.rate_aware`. step: {pattern of layers: step}.
 
     weight: of a bit in the loss, nats an image; it rises linearly from 0 over the share `rise` of the run. count_steps:
-    the code lengths are learned anew this often.
+    the code lengths are learned anew this often. At the end of the run biases, and all parameters of one dimension, are
+    rounded to six bits of fraction, which halves them.
     """
 
     section: ClassVar[str] = "rate"

@@ -16,6 +16,7 @@ from netsuke import atomic, float_layers
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, Preprocess, holdout, normalise, open_dataset
 from netsuke.methods import prune, quantize, rate_aware, share
+from netsuke.methods.rate_aware import round_biases
 from netsuke.models import create_model, get_model, load_weights
 from netsuke.nn import bake
 from netsuke.train.augment import Augment
@@ -68,6 +69,8 @@ def run(
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
     bake(model)
+    if recipe.rate.step:
+        round_biases(model)
     path = output.folder / "model.safetensors"
     if fabric.is_global_zero:
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
