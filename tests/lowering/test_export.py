@@ -17,6 +17,7 @@ from netsuke import Preprocess, artifact
 from netsuke.artifact.graph import BinaryConv2d, Conv2d
 from netsuke.lowering import lower
 from netsuke.models import get_model
+from small_images import small_images
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,7 @@ def test_every_registry_model(name: str, tmp_path: Path) -> None:
     """It exports, reads back and runs; where no bit can flip, it agrees with torch."""
     entry = get_model(name)
     model = netsuke.create_model(name)
-    size = 64 if "imagenet" in name else 32
-    images = torch.randn(1, 3, size, size)
+    images = small_images(name, 1)
     path = netsuke.export(model, images, tmp_path / "m.netsuke", preprocess=Preprocess(**entry.preprocess), model=name)
     graph = artifact.read(path)
     assert graph.model == name

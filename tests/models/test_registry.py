@@ -9,6 +9,7 @@ from torch import nn
 import netsuke
 from netsuke.models import get_model
 from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout
+from small_images import small_images
 
 NAMES = netsuke.list_models()
 
@@ -33,8 +34,7 @@ def test_entry_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_forward_and_float_counterpart(name: str) -> None:
     entry = get_model(name)
-    small = (3, 64, 64) if "imagenet" in name else (3, 32, 32)  # most networks take any size
-    images = torch.randn(2, *(entry.input if entry.input[0] == 1 else small))
+    images = small_images(name, 2)
     arguments = {"num_classes": 7, **({"width": 0.25} if name.startswith("bnext") else {})}
     model = netsuke.create_model(name, **arguments).eval()
     with torch.no_grad():

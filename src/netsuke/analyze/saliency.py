@@ -32,7 +32,7 @@ def second_derivatives(model: nn.Module, images: Tensor, batch: int = 8) -> dict
         raise Error("second derivatives need images, and a model with convolutions or linear layers")
 
     def of_image(image: Tensor) -> dict[str, Tensor]:
-        logits, back = vjp(lambda own: functional_call(model, own, (image[None],))[0], weights)
+        logits, back = vjp(lambda own: functional_call(model, own, (image[None],))[0], weights)  # type: ignore[misc]
         p = logits.softmax(0)
         columns = p.sqrt()[:, None] * (torch.eye(len(p), dtype=p.dtype, device=p.device) - p)
         (reached,) = vmap(back)(columns)
@@ -55,5 +55,4 @@ def saliency(model: nn.Module, images: Tensor, batch: int = 8) -> dict[str, Tens
     """s_k = h_kk u_k^2 / 2 of each weight u_k, as the paper has it: arguments and result as of `second_derivatives`,
     and as `netsuke.prune(model, sparsity=..., scores=...)` takes them."""
     curvature = second_derivatives(model, images, batch)
-    layers = dict(model.named_modules())
-    return {name: h * layers[name].weight.detach().square() / 2 for name, h in curvature.items()}  # type: ignore[operator, union-attr]
+    return {name: h * model.get_parameter(f"{name}.weight").detach().square() / 2 for name, h in curvature.items()}

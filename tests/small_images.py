@@ -1,0 +1,16 @@
+"""Images for the models of the registry, smaller than their own where a model takes any size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netsuke.models import get_model
+
+
+def small_images(name: str, count: int) -> Tensor:
+    """Noise (count, C, H, W)."""
+    channels, *size = get_model(name).input
+    if channels == 3:
+        size = [64, 64] if "imagenet" in name else [32, 32]
+    return torch.randn(count, channels, *size)
