@@ -1,15 +1,17 @@
-"""What ResNet-56 loses, and gains in speed, when channels are taken out of it, on CIFAR-10.
+"""What ResNet-56 loses, and gains in speed, when blocks and channels are taken out of it, on CIFAR-10.
 
-The published float ResNet-56 is pruned to a share of its multiply-accumulates and trained further on all training
-images, which its weights have seen before, by a schedule that is fixed here. Nothing is chosen by an outcome: the test
-images are looked at once, when the run is over.
+The published float ResNet-56 loses `blocks` of its residual blocks (netsuke.prune_blocks), then channels to a share
+of the multiply-accumulates that are left (netsuke.prune_channels), and is trained further on all training images,
+which its weights have seen before, by a schedule that is fixed here. Nothing is chosen by an outcome: the test images
+are looked at once, when the run is over.
 
     python -m benchmarks.channel_pruned_resnet56 --data cifar10:../shared/data/cifar-10-batches-bin \
-        --weights ../shared/models/resnet_cifar10/resnet56-4bfd9763.th --out runs/pruned56 [--macs 0.4] [--threads 1]
+        --weights ../shared/models/resnet_cifar10/resnet56-4bfd9763.th --out runs/pruned56 [--threads 1]
     ... the same with --race, on a quiet machine: latency of the pruned and of the whole network, side by side
 
 It may be killed at any time: started again it goes on where it was. OUT holds pruned.netsuke and float.netsuke (the
-network as published), channels.json (for netsuke.shrink), model.safetensors, report.txt and result.json; --race adds
+network as published), blocks.json and channels.json (for netsuke.drop_blocks and
+netsuke.shrink), model.safetensors, report.txt and result.json; --race adds
 latency.json. result.json counts test images by whether the published and the pruned network get them right: pairs.
 """
 
@@ -41,6 +43,7 @@ from netsuke.models import create_model, get_model, load_weights
 from netsuke.train import Output, Recipe, Teachers, fit, make_augment, make_fabric
 from netsuke.train.recipe import Augmentation, Loss, Model, Optimizer, Schedule, Teacher
 
+BLOCK_IMAGES = 256  # of the training images, evenly spaced, which blocks are chosen on
 CALIBRATION_IMAGES = 1024  # of the training images, evenly spaced: batch norm's statistics start from them
 FILES = {"netsuke": "pruned.netsuke", "netsuke_float": "float.netsuke"}
 ONNX = {"onnxruntime_pruned": "pruned.onnx", "onnxruntime_float": "float.onnx"}
@@ -48,21 +51,22 @@ ONNX = {"onnxruntime_pruned": "pruned.onnx", "onnxruntime_float": "float.onnx"}
 
 @dataclass(frozen=True)
 class Plan:
-    """spec: of the data. weights: the published checkpoint of `model`. macs: as for netsuke.prune_channels. teacher:
-    whether the published network teaches, beside the labels."""
+    """spec: of the data. weights: the published checkpoint of `model`. blocks: how many go. macs: as for
+    netsuke.prune_channels. teacher: whether the published network teaches, beside the labels."""
 
     spec: str
     weights: str
     out: Path
     model: str = "resnet56"
-    macs: float = 0.4
+    blocks: int = 14
+    macs: float = 0.75
     importance: str = "l2"
     multiple_of: int = 8
-    epochs: int = 40
+    epochs: int = 20
     batch: int = 128
     learning_rate: float = 0.05
     precision: str = "bfloat16"
-    teacher: bool = False
+    teacher: bool = True
 
     def settings(self) -> dict[str, Any]:
         """What a result depends on, but the data and the machine."""
@@ -98,12 +102,24 @@ def example(plan: Plan) -> Tensor:
     return torch.zeros(2, *get_model(plan.model).input)
 
 
+def shortened(plan: Plan, data: Dataset) -> nn.Module:
+    """The published network without the blocks that it misses least; blocks.json remembers them."""
+    path = plan.out / "blocks.json"
+    if path.exists():
+        return netsuke.drop_blocks(plan.published(), json.loads(path.read_text()))
+    images = np.concatenate([images for images, _ in data.batches(64, BLOCK_IMAGES)])
+    images = normalise(images, plan.preprocess)
+    made: Any = netsuke.prune_blocks(plan.published(), torch.from_numpy(images), plan.blocks, "layer*.?")
+    atomic.write(path, json.dumps(made.netsuke_dropped).encode())
+    return made
+
+
 def prune(plan: Plan, data: Dataset) -> nn.Module:
     """The same at every start."""
     parts = list(data.batches(64, CALIBRATION_IMAGES))
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     return netsuke.prune_channels(
-        plan.published(),
+        shortened(plan, data),
         example(plan)[:1],
         macs=plan.macs,
         importance=plan.importance,
@@ -164,8 +180,9 @@ def latency(plan: Plan, threads: int, batch: int, runs: int | None, seconds: flo
     """
     if not (plan.out / "model.safetensors").exists():
         raise Error(f"{plan.out} holds no trained network: run without --race first")
-    channels = json.loads((plan.out / "channels.json").read_text())
-    pruned = load_weights(netsuke.shrink(create_model(plan.model), channels), plan.out / "model.safetensors").eval()
+    blocks, channels = (json.loads((plan.out / name).read_text()) for name in ("blocks.json", "channels.json"))
+    pruned = netsuke.shrink(netsuke.drop_blocks(create_model(plan.model), blocks), channels)
+    load_weights(pruned, plan.out / "model.safetensors").eval()
     shape = get_model(plan.model).input
     for module, name in ((pruned, "onnxruntime_pruned"), (plan.published(), "onnxruntime_float")):
         write_onnx(fold_batch_norm(module), (batch, *shape), plan.out / ONNX[name])
@@ -198,6 +215,7 @@ def main() -> None:
     options.add_argument("--data", required=True, help="SPEC, as in cifar10:PATH")
     options.add_argument("--weights", required=True, help="the published checkpoint")
     options.add_argument("--out", type=Path, required=True, help="folder of checkpoints, files and results")
+    options.add_argument("--blocks", type=int, default=Plan.blocks)
     options.add_argument("--macs", type=float, default=Plan.macs)
     options.add_argument("--importance", default=Plan.importance)
     options.add_argument("--multiple-of", type=int, default=Plan.multiple_of)
@@ -205,7 +223,7 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=Plan.batch, help="of training")
     options.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
     options.add_argument("--precision", default=Plan.precision)
-    options.add_argument("--teacher", action="store_true", help="the published network teaches beside the labels")
+    options.add_argument("--no-teacher", action="store_true", help="the labels alone teach, not the published network")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--race", action="store_true", help="time what was trained")
     options.add_argument("--race-batch", type=int, default=1)
@@ -214,9 +232,9 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     plan = Plan(
-        given.data, given.weights, given.out, macs=given.macs, importance=given.importance,
+        given.data, given.weights, given.out, blocks=given.blocks, macs=given.macs, importance=given.importance,
         multiple_of=given.multiple_of, epochs=given.epochs, batch=given.batch, learning_rate=given.learning_rate,
-        precision=given.precision, teacher=given.teacher,
+        precision=given.precision, teacher=not given.no_teacher,
     )  # fmt: skip
     try:
         if given.race:

@@ -105,6 +105,12 @@ def images(rng: np.random.Generator, style: str, batch: int, shape: Shape) -> np
     return floats(rng, style, batch, *shape)
 
 
+def scales(rng: np.random.Generator, style: str, outputs: int) -> np.ndarray:
+    """Of weights, such that products stay finite, and of the style grid where they are multiples of its step."""
+    numbers = rng.uniform(-1, 1, outputs) if style == "normal" else rng.choice([-1, -0.5, 0.5, 1], outputs)
+    return numbers.astype(np.float32)
+
+
 # ----------------------------------------------------------------------------------------------- plain builders
 def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any) -> Conv2d:
     """A float convolution of value 0 that stores value 1. `fields` replace those of the node; `style` the numbers'.
@@ -118,6 +124,7 @@ def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int
         "epilogue": [Store(1)],
         "weight": floats(rng, style, outputs, *kernel, depth // groups),
         "bias": floats(rng, style, outputs),
+        "weight_scale": scales(rng, style, outputs) if rng.random() < 0.25 else None,
     }
     if density < 1:
         node["weight"] = thinned(rng, node["weight"], density)

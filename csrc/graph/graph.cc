@@ -117,6 +117,12 @@ struct Reader {
     const int64_t weights = n.channels * length;
     if (!binary && !int8) {
       n.weight = floats(f, "weight", weights);
+      n.weight_scale = floats(f, "weight_scale", n.channels, true);
+      if (!n.weight_scale.count) return;
+      const float* weight = g.floats.data() + n.weight.offset;
+      const float* scale = g.floats.data() + n.weight_scale.offset;
+      for (int64_t k = 0; k < weights; ++k)
+        check(std::isfinite(weight[k] * scale[k / length]), f.where(), "a weight times its scale is not finite");
       return;
     }
     if (int8) n.weight_bits = bits(f);

@@ -321,13 +321,24 @@ void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, con
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->binary_conv(task.binary, unit, s); };
 }
 
+// The weights of a float convolution; in `own` where they have a scale.
+const float* float_weights(const Graph& g, const Node& n, int64_t length, std::vector<float>& own) {
+  const float* weight = g.floats.data() + n.weight.offset;
+  if (!n.weight_scale.count) return weight;
+  const float* scale = g.floats.data() + n.weight_scale.offset;
+  own.resize(static_cast<size_t>(n.weight.count));
+  for (int64_t k = 0; k < n.weight.count; ++k) own[static_cast<size_t>(k)] = weight[k] * scale[k / length];
+  return own.data();
+}
+
 void prepare_float(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
                    int threads) {
   FloatConvArgs& a = t.floats;
   const int of_group = in.channels / n.groups;
   prepare_conv(t, a.conv, n, in, from, of_group * 4, 32, threads);
   const int64_t length = int64_t{n.kernel[0]} * n.kernel[1] * of_group;
-  const float* weight = g.floats.data() + n.weight.offset;
+  std::vector<float> own;
+  const float* weight = float_weights(g, n, length, own);
   pack(t, a.conv, [&](int o, uint32_t* to, int64_t width) {
     for (int64_t k = 0; k < length; ++k) {
       const float w = weight[o * length + k] + 0.0f;  // -0 counts as 0
@@ -343,7 +354,8 @@ bool prepare_sparse(Task& t, const Graph& g, const Node& n, const Value& in, con
                     int threads) {
   const int64_t terms = int64_t{n.kernel[0]} * n.kernel[1] * in.channels;
   if (n.out_h * n.out_w != 1 || n.groups != 1 || terms > kMostSparseTerms) return false;
-  const float* weight = g.floats.data() + n.weight.offset;
+  std::vector<float> own;
+  const float* weight = float_weights(g, n, terms, own);
   const SparsePlan plan = plan_sparse(weight, n.channels, static_cast<int>(terms), t.kernels->lanes);
   if (!plan.pays) return false;
   t.sparse_weights = pack_sparse(plan, weight, n.bias.count ? g.floats.data() + n.bias.offset : zeros, n.channels);

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
     from netsuke.lowering import export
-    from netsuke.methods import binarize, prune, prune_channels, quantize, rate_aware, share, shrink
+    from netsuke.methods import (
+        binarize,
+        drop_blocks,
+        prune,
+        prune_blocks,
+        prune_channels,
+        quantize,
+        rate_aware,
+        share,
+        shrink,
+    )
     from netsuke.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -21,10 +31,12 @@ _HOMES = {
     "Preprocess": "netsuke.data.preprocess",
     "binarize": "netsuke.methods",
     "create_model": "netsuke.models",
+    "drop_blocks": "netsuke.methods",
     "export": "netsuke.lowering",
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
     "prune": "netsuke.methods",
+    "prune_blocks": "netsuke.methods",
     "prune_channels": "netsuke.methods",
     "quantize": "netsuke.methods",
     "rate_aware": "netsuke.methods",
@@ -38,10 +50,12 @@ __all__ = [
     "__version__",
     "binarize",
     "create_model",
+    "drop_blocks",
     "export",
     "list_models",
     "load",
     "prune",
+    "prune_blocks",
     "prune_channels",
     "quantize",
     "rate_aware",

@@ -26,8 +26,8 @@ def plan(tmp_path: Path) -> Plan:
     weights = tmp_path / "weights.th"
     torch.save(netsuke.create_model("resnet20").state_dict(), weights)
     return Plan(
-        f"cifar10:{folder}", str(weights), tmp_path / "out", model="resnet20", macs=0.6, epochs=1, batch=25,
-        precision="float32", teacher=True,
+        f"cifar10:{folder}", str(weights), tmp_path / "out", model="resnet20", blocks=3, macs=0.6, epochs=1, batch=25,
+        precision="float32",
     )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_conv2d_against_torch_float64(graph: Graph) -> None:
     node = graph.nodes[0]
     node.weight, node.bias = (graphs.floats(rng, "normal", *a.shape) for a in (node.weight, node.bias))
     x = graphs.images(rng, "normal", 2, graph.input_shape)
-    assert_close(Reference(graph)(x), torch_conv2d(node, x, node.weight))
+    assert_close(Reference(graph)(x), torch_conv2d(node, x, node.scaled_weight))
 
 
 @given(graphs.convolutions(channels=12))
@@ -90,9 +90,10 @@ def test_conv2d_of_quarters_is_exact(graph: Graph) -> None:
     """On a grid nothing is rounded, so every order of summation gives one answer."""
     rng = np.random.default_rng(0)
     node = graph.nodes[0]
+    node.weight_scale = None
     node.weight, node.bias = (graphs.floats(rng, "grid", *a.shape) for a in (node.weight, node.bias))
     x = graphs.images(rng, "grid", 2, graph.input_shape)
-    np.testing.assert_array_equal(Reference(graph)(x), torch_conv2d(node, x, node.weight))
+    np.testing.assert_array_equal(Reference(graph)(x), torch_conv2d(node, x, node.scaled_weight))
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -107,7 +108,7 @@ def test_conv2d_is_one_fma_a_tap_in_the_order_of_the_format(seed: int) -> None:
         y = Fraction(float(node.bias[o]))
         for ky, kx, c in np.ndindex(2, 2, 2):
             tap = float(zero_padded[2 * o + c, row + ky, column + kx])  # output o is group o, of channels 2o and 2o + 1
-            y = Fraction(float(node.weight[o, ky, kx, c])) * Fraction(tap) + y
+            y = Fraction(float(node.scaled_weight[o, ky, kx, c])) * Fraction(tap) + y
             y = Fraction(rounded(y)) if y else y
         assert found[o, row, column] == float(y)
 

@@ -221,10 +221,24 @@ def test_fold_affine_stops_at_a_stored_value_and_at_pools() -> None:
 
 def test_fold_affine_rounds_once() -> None:
     node = conv(0, Affine(np.full(3, 1 / 3), np.zeros(3)), Affine(np.full(3, 0.7), np.zeros(3)), Store(1))
-    (folded,) = passes.round_arrays(passes.fold_affine(graph(node, outputs=(1,)))).nodes
+    after = passes.settle_scales(passes.fold_affine(graph(node, outputs=(1,))))
+    (folded,) = passes.round_arrays(after).nodes
     assert isinstance(folded, Conv2d)
     assert folded.weight.dtype == np.float32
     np.testing.assert_array_equal(folded.weight, (node.weight.astype(np.float64) * (1 / 3 * 0.7)).astype(np.float32))
+
+
+def test_weights_of_few_values_keep_their_scale() -> None:
+    node = conv(0, Affine(np.float64([0.3, -2.0, 1e-3]), np.zeros(3)), Store(1))
+    node = replace(node, weight=np.sign(node.weight) * 0.25)
+    before = graph(node, outputs=(1,))
+    after = passes.settle_scales(passes.fold_affine(before))
+    (kept,) = passes.round_arrays(after).nodes
+    assert isinstance(kept, Conv2d)
+    assert kept.weight_scale is not None
+    np.testing.assert_array_equal(np.abs(kept.weight), np.full_like(kept.weight, 0.25))
+    np.testing.assert_array_equal(kept.weight_scale, np.float32([0.3, -2.0, 1e-3]))
+    assert_same(before, after, tolerance=1e-5)
 
 
 # ------------------------------------------------------------------------------------------- the last two

@@ -71,6 +71,19 @@ def test_a_rate_aware_run_has_fewer_bits_and_exports(mnist: str, tmp_path: Path)
     assert main(["eval", str(tmp_path / "m.netsuke"), "--data", mnist]) == 0
 
 
+def test_a_target_decides_the_weight_of_a_bit(mnist: str, tmp_path: Path) -> None:
+    sizes = []
+    for target in (0, 10_000, 60_000):
+        values = {"step": {"*": 0.5}, "weight": 1e-6, "target": target, "rise": 0.0}
+        trained(mnist, tmp_path / str(target), 12, rate=values)
+        file = tmp_path / f"{target}.netsuke"
+        assert main(["export", "--run", str(tmp_path / str(target)), "--out", str(file)]) == 0
+        sizes.append(file.stat().st_size)
+    free, small, large = sizes
+    assert small < free
+    assert small < large
+
+
 def test_a_run_that_was_cut_off_goes_on_with_its_forms(mnist: str, tmp_path: Path) -> None:
     values = {"prune": {"sparsity": {"*": 0.5}, "l1": 1e-5}, "rate": {"step": {"*": 0.5}, "weight": 1e-6}}
     whole = trained(mnist, tmp_path / "whole", **values)

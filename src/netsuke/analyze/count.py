@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from netsuke.artifact.contract import Error, first_line
+from netsuke.nn.modes import evaluating
 from netsuke.nn.parallel import unwrapped
 
 aten = torch.ops.aten
@@ -93,16 +94,13 @@ def _watched(module: nn.Module, forward: Callable[[], Any]) -> list[Work]:
 @contextlib.contextmanager
 def _calm(module: nn.Module) -> Iterator[None]:
     """Eval mode, and transformer layers in their parts, not as the one operator that torch has for them."""
-    modes = {m: m.training for m in module.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
-    module.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with evaluating(module):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for m, training in modes.items():
-            m.training = training
 
 
 @contextlib.contextmanager

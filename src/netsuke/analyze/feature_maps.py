@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error
+from netsuke.nn.modes import evaluating
 
 
 def feature_maps(module: nn.Module, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
@@ -31,16 +32,12 @@ def feature_maps(module: nn.Module, image: Tensor, layers: Iterable[str]) -> dic
     handles = [
         modules[name].register_forward_hook(lambda _, __, out, name=name: made.__setitem__(name, out)) for name in names
     ]
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
     try:
-        with torch.no_grad():
+        with evaluating(module), torch.no_grad():
             module(image if image.dim() == 4 else image[None])
     finally:
         for handle in handles:
             handle.remove()
-        for m, training in modes.items():
-            m.training = training
     for name in names:
         out = made.get(name)
         if not isinstance(out, Tensor) or out.dim() != 4:

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, Preprocess, normalise
+from netsuke.nn.modes import evaluating
 
 BATCH = 250  # images of a Dataset that a teacher sees at once
 
@@ -96,14 +97,8 @@ def _batches(
 
 
 def _logits(teacher: nn.Module, inputs: Tensor) -> Tensor:
-    modes = {module: module.training for module in teacher.modules()}
-    teacher.eval()
-    try:
-        with torch.inference_mode():
-            return teacher(inputs)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(teacher), torch.inference_mode():
+        return teacher(inputs)
 
 
 def _measure(name: str, logits: Tensor, labels: Tensor) -> Tensor:

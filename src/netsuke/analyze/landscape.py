@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netsuke import atomic
 from netsuke.artifact.contract import Error
 from netsuke.nn.fuse import fuse
+from netsuke.nn.modes import evaluating
 
 Statistics = Literal["running", "batch"]
 
@@ -180,20 +181,17 @@ class _Rows:
 @contextlib.contextmanager
 def _evaluating(model: nn.Module, statistics: Statistics) -> Iterator[None]:
     """Eval mode; with "batch" statistics, batch norm without its running ones."""
-    modes = {m: m.training for m in model.modules()}
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     buffers = [(m, m.running_mean, m.running_var) for m in norms]
-    model.eval()
     try:
         if statistics == "batch":
             for norm in norms:
                 norm.running_mean = norm.running_var = None  # torch's sign for those of the batch
-        yield
+        with evaluating(model):
+            yield
     finally:
         for norm, mean, var in buffers:
             norm.running_mean, norm.running_var = mean, var
-        for m, training in modes.items():
-            m.training = training
 
 
 @contextlib.contextmanager

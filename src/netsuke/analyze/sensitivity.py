@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import torch
 from torch import nn
 
 from netsuke.artifact.contract import Error
+from netsuke.nn import bake
+from netsuke.nn.targets import weighted
 
 SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
@@ -38,14 +41,15 @@ def sensitivity(
 ) -> Sensitivity:
     """Prune one layer at a time, the smallest magnitudes first, without retraining, and measure (the paper's figure 6).
 
-    model: any module; it is left as it was. score: accuracy on held-out training images, say. shares: from 0 up to, not
-    including, 1, ascending. progress: called with the share that is done.
+    model: any module; a copy of it is pruned, in the mode that it is in. score: accuracy on held-out training images,
+    say. shares: from 0 up to, not including, 1, ascending. progress: called with the share that is done.
 
     Raises netsuke.Error for shares outside these, or a model without convolutions and linear layers.
     """
     if not shares or list(shares) != sorted(set(shares)) or shares[0] < 0 or shares[-1] >= 1:
         raise Error("shares ascend from 0 or more to less than 1")
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    pruned = bake(copy.deepcopy(model))
+    layers = weighted(pruned)
     if not layers:
         raise Error(f"{type(model).__name__} has no convolution and no linear layer")
     found: dict[str, tuple[float, ...]] = {}
@@ -53,16 +57,14 @@ def sensitivity(
         weight = layer.weight.detach().clone()
         order = weight.abs().flatten().argsort(stable=True)
         scores = []
-        try:
-            for share in shares:
-                pruned = weight.flatten().clone()
-                pruned[order[: round(share * len(order))]] = 0
-                with torch.no_grad():
-                    layer.weight.copy_(pruned.view_as(weight))
-                scores.append(float(score(model)))
-        finally:
+        for share in shares:
+            left = weight.flatten().clone()
+            left[order[: round(share * len(order))]] = 0
             with torch.no_grad():
-                layer.weight.copy_(weight)
+                layer.weight.copy_(left.view_as(weight))
+            scores.append(float(score(pruned)))
+        with torch.no_grad():
+            layer.weight.copy_(weight)
         found[name] = tuple(scores)
         if progress is not None:
             progress(len(found) / len(layers))

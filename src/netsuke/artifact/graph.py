@@ -111,14 +111,22 @@ class Conv2d(Node):
     """Float convolution. A linear layer is the convolution whose kernel is the whole map.
 
     weight: float32 (O, kh, kw, C / groups). bias: float32 (O,). padding: (top, left, bottom, right).
+    weight_scale: float32 (O,), which the weights of an output are multiplied by before anything else; None for ones.
+    It keeps weights of few values such where batch norm is folded into them.
     """
 
     weight: np.ndarray = field(kw_only=True)
     bias: np.ndarray = field(kw_only=True)
+    weight_scale: np.ndarray | None = None
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+
+    @property
+    def scaled_weight(self) -> np.ndarray:
+        """weight * weight_scale, each product rounded once."""
+        return self.weight if self.weight_scale is None else self.weight * self.weight_scale[:, None, None, None]
 
 
 @dataclass

@@ -218,6 +218,11 @@ class Inference:
             _check_int8(node, channels)
         else:
             _floats("weight", weight, *weight.shape)
+            if node.weight_scale is not None:
+                _floats("weight_scale", node.weight_scale, channels)
+                with np.errstate(over="ignore"):
+                    if not np.isfinite(node.scaled_weight).all():
+                        raise Error("a weight times its scale is not finite")
         return (channels, height, width), prod(weight.shape[1:])
 
     # ------------------------------------------------------------------------------------------- epilogue

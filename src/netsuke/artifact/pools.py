@@ -53,9 +53,9 @@ class Pools:
 
     def weight(self, weight: np.ndarray) -> list[int]:
         """`F[n]` of a float32 weight (O, kh, kw, C): coded where it has few distinct values."""
-        values = np.unique(weight.reshape(-1).view(np.uint32)).view(np.float32)
-        if len(values) > min(weight.size // 4, coding.MOST_LEVEL):
+        if not has_few_values(weight):
             return self.floats(weight)
+        values = np.unique(weight.reshape(-1).view(np.uint32)).view(np.float32)
         values = values[np.lexsort((np.signbit(values) == 0, values))]  # -0.0 before 0.0
         zero = int(np.abs(values).argmin())
         order = {bits: level - zero for level, bits in enumerate(values.view(np.uint32).tolist())}
@@ -104,6 +104,11 @@ class Pools:
             {**entry, "shape": list(weight.shape), "stream": self._bits.add(np.frombuffer(stream, np.uint8))}
         )
         return place
+
+
+def has_few_values(weight: np.ndarray) -> bool:
+    """Whether a codebook of a float weight's distinct values could pay."""
+    return len(np.unique(weight)) <= min(weight.size // 4, coding.MOST_LEVEL - 1)  # 0 of two signs is one here
 
 
 QUICK = 65536  # numbers that decode in about 10 ms

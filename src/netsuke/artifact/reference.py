@@ -175,7 +175,8 @@ def _inside(x: np.ndarray) -> np.ndarray:
 def _conv2d(node: Conv2d, x: np.ndarray) -> np.ndarray:
     """One fma a tap and channel, in ascending order. Groups stand on an axis of their own: (N, g, O / g, H, W)."""
     outputs, *kernel, depth = node.weight.shape
-    weight = node.weight.reshape(node.groups, outputs // node.groups, *kernel, depth) + np.float32(0)  # -0 counts as +0
+    weight = node.scaled_weight.reshape(node.groups, outputs // node.groups, *kernel, depth)
+    weight = weight + np.float32(0)  # -0 counts as +0
     y = node.bias.reshape(node.groups, -1, 1, 1)
     for ky, kx, tap in _taps(x, (kernel[0], kernel[1]), node.stride, node.padding, node.dilation):
         grouped = _grouped(tap, node.groups)

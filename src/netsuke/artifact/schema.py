@@ -101,7 +101,8 @@ def _convolution_to_json(node: Convolution, pools: Pools) -> dict[str, Any]:
         "stride": [int(n) for n in node.stride],
     }
     if isinstance(node, Conv2d):
-        return {**own, "weight": pools.weight(node.weight)}
+        scale = [0, 0] if node.weight_scale is None else pools.floats(node.weight_scale)
+        return {**own, "weight": pools.weight(node.weight), "weight_scale": scale}
     if isinstance(node, Int8Conv2d):
         return {
             **own,
@@ -251,7 +252,12 @@ class _Reader:
             "bias": self.floats_or_zeros(entry["bias"], channels),
         }
         if entry["op"] == "conv2d":
-            return {**own, "weight": self.floats(entry["weight"], prod(shape)).reshape(shape)}
+            scale = entry["weight_scale"]
+            return {
+                **own,
+                "weight": self.floats(entry["weight"], prod(shape)).reshape(shape),
+                "weight_scale": None if scale == [0, 0] else self.floats(scale, channels),
+            }
         if entry["op"] == "int8_conv2d":
             return {
                 **own,
@@ -345,7 +351,7 @@ _WINDOW_KEYS = {"kernel": 2, "padding": 4, "stride": 2}
 _CONVOLVED = {"conv2d": "float32", "binary_conv2d": "bits", "int8_conv2d": "uint8"}  # op and kind of its input
 _CONVOLUTION_KEYS = ("bias", "channels", "dilation", "groups", "kernel", "padding", "stride", "weight")
 _NODE_KEYS: dict[str, tuple[str, ...]] = {
-    "conv2d": _CONVOLUTION_KEYS,
+    "conv2d": (*_CONVOLUTION_KEYS, "weight_scale"),
     "binary_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_offset", "weight_scale"),
     "int8_conv2d": (*_CONVOLUTION_KEYS, "activation", "bits", "weight_scale", "zero"),
     "max_pool": tuple(_WINDOW_KEYS),

@@ -18,7 +18,7 @@ from netsuke.float_layers import FloatLayers
 from netsuke.lowering.build import Origin, build
 from netsuke.lowering.calibrate import calibrate
 from netsuke.lowering.capture import Captured, capture
-from netsuke.lowering.passes import optimise, renumber, round_arrays
+from netsuke.lowering.passes import optimise, renumber, round_arrays, settle_scales
 from netsuke.lowering.quantize import activations, quantize
 from netsuke.nn.coding import Coding
 
@@ -71,7 +71,7 @@ def lower(
     if codings or built.codings:
         graph, codes = quantize(graph, coding_of)
         built.origin.update({out: replace(built.origin[v], coding=code) for out, (v, code) in codes.items()})
-    graph, ids = renumber(round_arrays(graph))
+    graph, ids = renumber(round_arrays(settle_scales(graph)))
     graph.transform = None if preprocess is None else _transform(preprocess, captured.input_shape[0])
     return Lowered(graph, captured, {new: built.origin[old] for old, new in ids.items() if old in built.origin})
 

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from netsuke.artifact import has_few_values
 from netsuke.artifact.contract import MAX_KERNEL, MAX_STEPS, Error
 from netsuke.artifact.graph import (
     Add,
@@ -180,9 +181,22 @@ def fold_affine(graph: Graph) -> Graph:
             if isinstance(node, BinaryConv2d):
                 node = replace(node, alpha_w=node.alpha_w * scale, beta_w=node.beta_w * scale, bias=bias, epilogue=rest)
             else:
-                node = replace(node, weight=node.weight * scale[:, None, None, None], bias=bias, epilogue=rest)
+                node = replace(node, weight_scale=scale, bias=bias, epilogue=rest)
         nodes.append(node)
     return replace(graph, nodes=nodes)
+
+
+def settle_scales(graph: Graph) -> Graph:
+    """Scales of weights are multiplied into them, but of those whose few values make a small file."""
+    return replace(
+        graph,
+        nodes=[
+            node
+            if not isinstance(node, Conv2d) or node.weight_scale is None or has_few_values(node.weight)
+            else replace(node, weight=node.scaled_weight, weight_scale=None)
+            for node in graph.nodes
+        ],
+    )
 
 
 def _merge_affines(steps: list[Step]) -> list[Step]:

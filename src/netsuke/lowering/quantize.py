@@ -52,7 +52,7 @@ def _fits(node: Node) -> TypeGuard[Conv2d]:
 
 
 def _int8(node: Conv2d, source: int, code: Coding) -> Int8Conv2d:
-    weight, scale = (made.numpy() for made in quantize_weight(torch.from_numpy(node.weight), code.bits))
+    weight, scale = (made.numpy() for made in quantize_weight(torch.from_numpy(node.scaled_weight), code.bits))
     return Int8Conv2d(
         node.name,
         [source],

@@ -3,6 +3,7 @@
 from netsuke.methods.binarize import METHODS, binarize
 from netsuke.methods.method import Method
 from netsuke.methods.prune import prune
+from netsuke.methods.prune_blocks import drop_blocks, prune_blocks
 from netsuke.methods.prune_channels import prune_channels, shrink
 from netsuke.methods.quantize import quantize
 from netsuke.methods.rate_aware import rate_aware
@@ -15,7 +16,9 @@ __all__ = [
     "ChannelsReport",
     "Method",
     "binarize",
+    "drop_blocks",
     "prune",
+    "prune_blocks",
     "prune_channels",
     "quantize",
     "rate_aware",

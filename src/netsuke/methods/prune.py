@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from netsuke.artifact.contract import Error
-from netsuke.methods.targets import Weighted, chosen, weighted
+from netsuke.nn.targets import Weighted, chosen, weighted
 from netsuke.nn.weights import Masked, bake
 
 Values = float | Mapping[str, float]

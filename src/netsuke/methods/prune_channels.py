@@ -20,6 +20,7 @@ from netsuke.methods.channels import OUTPUT, Follower, Product, follow
 from netsuke.methods.importance import IMPORTANCES, Loss, batch_norm_scales, filter_norms, taylor
 from netsuke.methods.report import Channels, ChannelsReport, PrunedLayer
 from netsuke.methods.skip import Skip, skipper
+from netsuke.nn.modes import evaluating
 from netsuke.nn.parallel import unwrapped
 
 BATCH = 64  # images a batch, of calibration tensors
@@ -402,15 +403,14 @@ def _labelled(calibration: Any) -> Iterator[tuple[Tensor, Tensor]]:
 def _reset_batch_norm(model: nn.Module, calibration: Any) -> None:
     """Running statistics anew, each the mean over all calibration batches."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
-    model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain mean
-        norm.training = True
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
+            for norm in norms:
+                norm.train()
             for images, *_ in _batches(calibration):
                 model(images)
     except Error:
@@ -420,5 +420,3 @@ def _reset_batch_norm(model: nn.Module, calibration: Any) -> None:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for module, training in modes.items():
-            module.training = training

@@ -13,6 +13,7 @@ from netsuke.artifact.contract import Error, first_line
 from netsuke.float_layers import FloatLayers
 from netsuke.nn import QuantizedConv2d, QuantizedLinear
 from netsuke.nn.coding import Histogram, best_range, coding
+from netsuke.nn.modes import evaluating
 from netsuke.nn.parallel import unwrapped
 from netsuke.nn.quantized import fits
 
@@ -85,12 +86,11 @@ def _ranges(model: nn.Module, chosen: Mapping[str, int], images: Tensor) -> dict
 
         return hook
 
-    modes = {module: module.training for module in model.modules()}
     handles = [model.get_submodule(name).register_forward_pre_hook(watch(name)) for name in chosen]
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             for part in images.split(64):
-                model.eval()(part)
+                model(part)
     except Error:
         raise
     except Exception as error:
@@ -98,6 +98,4 @@ def _ranges(model: nn.Module, chosen: Mapping[str, int], images: Tensor) -> dict
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return {name: best_range(histograms[name], bits) for name, bits in chosen.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from netsuke.artifact.contract import Error
-from netsuke.methods.targets import chosen, weighted
+from netsuke.nn.targets import chosen, weighted
 from netsuke.nn.weights import Shared, bake
 
 Start = Literal["linear", "density", "random"]

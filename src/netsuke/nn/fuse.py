@@ -17,6 +17,7 @@ from netsuke.artifact.contract import Error
 from netsuke.nn.convolution import binary_convolution, reads_bits
 from netsuke.nn.layers import BinaryConv2d
 from netsuke.nn.maxout import Maxout
+from netsuke.nn.modes import modes_kept
 from netsuke.nn.product import gated
 from netsuke.nn.recoupling import InfoRecoupling
 from netsuke.nn.unit import BINARIZERS, Made, Unit, unit
@@ -143,18 +144,15 @@ def _trace(model: nn.Module) -> fx.Graph | None:
         return None
     if _hooked(model) or any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty for p in parameters):
         return None
-    modes = {module: module.training for module in model.modules()}
     drawn = random.getstate(), str(np.random.get_state())
     try:
-        graph, again = _Tracer().trace(model), _Tracer().trace(model)
-        for module, training in modes.items():
-            module.training = not training
-        other = _Tracer().trace(model)
+        with modes_kept(model):
+            graph, again = _Tracer().trace(model), _Tracer().trace(model)
+            for module in model.modules():
+                module.training = not module.training
+            other = _Tracer().trace(model)
     except Exception:  # a user's forward may do anything; it then runs as it is
         return None
-    finally:
-        for module, training in modes.items():
-            module.training = training
     same = str(graph) == str(again) == str(other) and drawn == (random.getstate(), str(np.random.get_state()))
     return graph if same else None
 

@@ -263,7 +263,10 @@ class _Loop:
                 count_levels(self.model)
             bits = rate(self.model)
             assert bits is not None
-            total = values.weight * min(1.0, in_part / values.rise if values.rise else 1.0) * bits
+            weight = values.weight * min(1.0, in_part / values.rise if values.rise else 1.0)
+            if values.target:
+                weight *= min(10.0, max(0.1, (float(bits.detach()) / 8 / values.target) ** 8))
+            total = weight * bits
         if l1:
             total = total + l1 * magnitudes(self.model)
         return total

@@ -86,14 +86,17 @@ class Sharing(Table):
 class RateAware(Table):
     """Weights on a grid that train for few bits too: `netsuke.rate_aware`. step: {pattern of layers: step}.
 
-    weight: of a bit in the loss, nats an image; it rises linearly from 0 over the share `rise` of the run. count_steps:
-    the code lengths are learned anew this often. At the end of the run biases, and all parameters of one dimension, are
-    rounded to six bits of fraction, which halves them.
+    weight: of a bit in the loss, nats an image; it rises linearly from 0 over the share `rise` of the run. target:
+    bytes that these weights are to come to, 0 for what the weight makes of them: the weight of a bit is multiplied by
+    (rate / target)^8, at most by 10 and at least by 1/10. count_steps: the code lengths are learned anew this often. At
+    the end of the run biases, and all parameters of one dimension, are rounded to six bits of fraction, which halves
+    them.
     """
 
     section: ClassVar[str] = "rate"
     step: dict[str, Positive] = field(default_factory=dict)
     weight: NotNegative = 0.0
+    target: Whole = 0
     rise: Share = 0.3
     count_steps: Count = 20
 

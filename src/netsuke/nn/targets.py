@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from netsuke.artifact.contract import Error
-from netsuke.nn import BinaryConv2d, BinaryLinear
+from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 
 Weighted = nn.Conv2d | nn.Linear
 
