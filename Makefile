@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: setup demo test test-slow test-arm test-sanitize check bench clean
+.PHONY: setup demo test test-slow test-arm test-sanitize fuzz check bench clean
 
 setup: $(READY)
 
@@ -54,6 +54,17 @@ test-sanitize: setup
 	$(CONFIGURE) -B $(APART)/sanitized -DNETSUKE_SANITIZE=ON
 	$(BIN)/cmake --build $(APART)/sanitized --target kernel_check
 	$(TEST_APART) -k "sanitized or damaged"
+
+# Coverage-guided fuzzing of the decoder and the file's reader, with Debian's clang and libclang-rt-14-dev.
+FUZZ_SECONDS := 300
+READER := $(wildcard csrc/code/*.cc) csrc/base/thread_pool.cc \
+          $(addprefix csrc/graph/,container.cc expand.cc graph.cc inflate.cc json.cc sha256.cc)
+
+fuzz: setup
+	mkdir -p $(APART)/found
+	clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc csrc/fuzz.cc $(READER) -o $(APART)/fuzz
+	$(BIN)/python tests/fuzz_corpus.py $(APART)/corpus
+	$(APART)/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -rss_limit_mb=4096 -artifact_prefix=$(APART)/ $(APART)/found $(APART)/corpus
 
 check: setup
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ class Plan:
     macs: float = 0.75
     importance: str = "l2"
     multiple_of: int = 8
-    epochs: int = 20
+    epochs: int = 10
     batch: int = 128
     learning_rate: float = 0.05
     precision: str = "bfloat16"

@@ -392,6 +392,17 @@ def interpolation_unknown(root: Any) -> None:
     root["input"]["transform"]["interpolation"] = "nearest"
 
 
+@attack("times its scale is not finite")
+def weight_that_its_scale_makes_infinite(parts: Parts) -> bytes:
+    root = json.loads(parts.text)
+    node = next(node for node in root["nodes"] if node["op"] == "conv2d")
+    floats = bytearray(parts.floats)
+    struct.pack_into("<f", floats, 4 * node["weight"][0], 1e30)
+    node["weight_scale"] = [len(floats) // 4, node["channels"]]
+    floats += struct.pack("<f", 1e30) * node["channels"]
+    return with_text(replace(parts, floats=bytes(floats)), dump(root))
+
+
 @graph_attack("RGB or BGR")
 def channel_order_unknown(root: Any) -> None:
     root["input"]["transform"]["order"] = "GBR"

@@ -333,6 +333,7 @@ def coded(seed: int = 0) -> Graph:
             [0],
             [Store(1), Binarize(bias(24), False, 2), Quantize(20.0, 100, 3)],
             weight=sparse,
+            weight_scale=bias(24),
             bias=bias(24),
             **own,
         ),

@@ -27,6 +27,7 @@ SECONDS = 60  # that one file may take
 RESIDUAL = encode(graphs.residual_network())
 SMALL = encode(graphs.every_operator())
 SPARSE = encode(graphs.sparse_linears())
+CODED = encode(graphs.coded())
 
 
 class Worker:
@@ -119,8 +120,8 @@ def test_a_thousand_raw_corruptions_are_refused_by_both(child: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("file", "count"),
-    [(RESIDUAL, 150), (SMALL, 400), (SPARSE, 150)],
-    ids=["residual", "every operator", "sparse linears"],
+    [(RESIDUAL, 150), (SMALL, 400), (SPARSE, 150), (CODED, 300)],
+    ids=["residual", "every operator", "sparse linears", "coded"],
 )
 def test_corruptions_behind_the_checksum(child: Worker, file: bytes, count: int) -> None:
     accepted, refused, wrong = campaign(child, corruption.redigested_corruptions(file, count, seed=1))
@@ -140,6 +141,14 @@ def test_edge(child: Worker, name: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------- the full campaigns
+@pytest.mark.slow
+def test_coded_arrays_corrupted_10000_times_behind_the_checksum(child: Worker) -> None:
+    accepted, refused, wrong = campaign(child, corruption.redigested_corruptions(CODED, 10_000, seed=3))
+    assert wrong == []
+    assert accepted > 500
+    assert refused > 5000
+
+
 CHECKPOINT = Path(__file__).parents[2] / ".." / "shared" / "models" / "adabin_resnet20_cifar10" / "model.th"
 
 

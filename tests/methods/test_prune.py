@@ -82,6 +82,17 @@ def test_scores_decide_instead_of_magnitudes() -> None:
     assert float(scores["5"][gone].max()) <= float(scores["5"][~gone].min())
 
 
+def test_dropout_goes_with_the_layer_behind_it() -> None:
+    model = nn.Sequential(
+        nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.5), nn.Dropout(0.2), nn.Linear(8, 4)
+    )
+    pruned = netsuke.prune(model, sparsity={"0": 0.5, "2": 0.75, "6": 0.0}, adjust_dropout=True)
+    assert [m.p for m in pruned if isinstance(m, nn.Dropout)] == [0.25, 0.5, 0.2]
+    again = netsuke.prune(pruned, sparsity={"6": 0.75}, adjust_dropout=True)
+    assert [m.p for m in again if isinstance(m, nn.Dropout)] == [0.25, 0.25, 0.1]
+    assert [m.p for m in netsuke.prune(model, sparsity=0.75) if isinstance(m, nn.Dropout)] == [0.5, 0.5, 0.2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

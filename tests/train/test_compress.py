@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mnist import small_set
 from netsuke import Error
 from netsuke.cli import main
 from netsuke.train import Output, Recipe, run
@@ -21,17 +20,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """128 images of noise around one of ten patterns, in MNIST's files."""
-    folder, random = tmp_path_factory.mktemp("mnist"), np.random.RandomState(0)
-    patterns = random.randint(0, 255, (10, 28, 28))
-    for split, count in (("train", 128), ("t10k", 20)):
-        labels = np.arange(count) % 10
-        images = np.clip(patterns[labels] + random.standard_normal((count, 28, 28)) * 20, 0, 255).astype(np.uint8)
-        head = struct.pack(">4I", 0x803, count, 28, 28)
-        (folder / f"{split}-images-idx3-ubyte").write_bytes(head + images.tobytes())
-        head = struct.pack(">2I", 0x801, count)
-        (folder / f"{split}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
-    return f"mnist:{folder}"
+    return small_set(tmp_path_factory.mktemp("mnist"))
 
 
 def trained(mnist: str, folder: Path, epochs: int = 2, **tables: Any) -> dict[str, Tensor]:

@@ -5,10 +5,14 @@ from netsuke.analyze.energy import Energy
 from netsuke.analyze.feature_maps import feature_maps
 from netsuke.analyze.knowledge_complexity import TeacherScore, knowledge_complexity
 from netsuke.analyze.landscape import Landscape, Smoothness, loss_landscape, smoothness
+from netsuke.analyze.published_coding import LayerCoding, PublishedCoding, published_coding
 from netsuke.analyze.saliency import saliency, second_derivatives
 from netsuke.analyze.sensitivity import Sensitivity, sensitivity
 
 __all__ = [
+    "LayerCoding",
+    "PublishedCoding",
+    "published_coding",
     "Sensitivity",
     "saliency",
     "second_derivatives",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,30 @@ class Sensitivity:
             held = [score >= scores[0] - tolerance for score in scores]
             chosen[name] = self.shares[(held + [False]).index(False) - 1]
         return chosen
+
+    def to_density(self, density: float, counts: Mapping[str, int]) -> dict[str, float]:
+        """For each layer the share that may go, such that the share `density` of all weights is left: what one
+        tolerance for all layers allows, so that a layer that is sensitive loses less. counts: weights of each layer.
+
+        Raises netsuke.Error for a density that is not above 0 and at most 1.
+        """
+        if not 0 < density <= 1:
+            raise Error(f"the density is {density}: it must be above 0, and at most 1")
+        total = sum(counts.values())
+
+        def left(chosen: Mapping[str, float]) -> float:
+            return sum(counts[name] * (1 - share) for name, share in chosen.items()) / total
+
+        drops = sorted({max(0.0, s[0] - score) for s in self.scores.values() for score in s})
+        before = dict.fromkeys(self.scores, 0.0)
+        for tolerance in drops:
+            now = self.sparsity(tolerance)
+            if left(now) <= density:
+                part = (left(before) - density) / (left(before) - left(now)) if left(now) < left(before) else 0.0
+                return {name: before[name] + part * (now[name] - before[name]) for name in now}
+            before = now
+        # More than was tried: of what is left, the same share of every layer.
+        return {name: 1 - (1 - share) * density / left(before) for name, share in before.items()}
 
 
 def sensitivity(

@@ -10,6 +10,7 @@ import typer
 from netsuke import __version__
 from netsuke.artifact.contract import Error
 from netsuke.cli.bench import bench
+from netsuke.cli.compress import compress
 from netsuke.cli.demo import demo
 from netsuke.cli.evaluate import evaluate
 from netsuke.cli.export import export
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("models")(models)
 app.command("train")(train)
+app.command("compress")(compress)
 app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("bench")(bench)

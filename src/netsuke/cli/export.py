@@ -82,7 +82,7 @@ def export(
         "calibration": None,
     }
     if chosen is None:
-        _write(network, model, out)
+        write_network(network, model, out)
     else:
         result["calibration"] = _write_quantized(network, model, out, float_layers, chosen)
     result["bytes"] = out.stat().st_size
@@ -92,7 +92,8 @@ def export(
         _show(result)
 
 
-def _write(network: Network, model: str, out: Path, **options: Any) -> None:
+def write_network(network: Network, model: str, out: Path, **options: Any) -> None:
+    """The file `out` of a network. options: as of `netsuke.export`."""
     import torch
 
     from netsuke.lowering.export import export as export_module
@@ -107,8 +108,8 @@ def _write_quantized(network: Network, model: str, out: Path, float_layers: Any,
 
     with TemporaryDirectory() as folder:
         before = Path(folder) / "float32.netsuke"
-        _write(network, model, before)
-        _write(network, model, out, float_layers=float_layers, calibration=chosen.batches(network.preprocess))
+        write_network(network, model, before)
+        write_network(network, model, out, float_layers=float_layers, calibration=chosen.batches(network.preprocess))
         return compare(before.read_bytes(), out.read_bytes(), chosen)
 
 

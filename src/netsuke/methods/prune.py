@@ -23,6 +23,7 @@ def prune(
     sparsity: Values | None = None,
     scores: Mapping[str, Tensor] | None = None,
     scope: Literal["layer", "global"] = "layer",
+    adjust_dropout: bool = False,
 ) -> nn.Module:
     """A copy of `model` in which the weights that matter least are 0, whatever trains it further.
 
@@ -36,6 +37,9 @@ def prune(
 
     scores: what a weight matters, by the names of layers, of their weights' shapes; magnitude when not given,
     `netsuke.analyze.saliency` for those of Optimal Brain Damage. With quality it must be magnitude.
+
+    adjust_dropout: the rate of each nn.Dropout is multiplied by the root of the share of weights that pruning leaves in
+    the layer behind it, the next in named_modules(): D_r = D_o sqrt(C_ir / C_io) of Han et al.
 
     Train the result in any loop. `netsuke.nn.bake` makes plain weights of it; `netsuke.export` does that by itself.
     Raises netsuke.Error for values outside these, patterns that fit nothing, and scores that do not fit.
@@ -57,11 +61,19 @@ def prune(
         masks = _smallest_away(matter, next(iter(values.values())))
     else:
         masks = {name: _smallest_away({name: matter[name]}, share)[name] for name, share in values.items()}
+    left: dict[nn.Module, float] = {}
     for name, layer in layers.items():
         weight: Tensor = layer.weight
         mask = (weight.detach() != 0) & masks.get(name, torch.ones_like(weight, dtype=torch.bool))
         if not bool(mask.all()):
             parametrize.register_parametrization(layer, "weight", Masked(mask))
+        left[layer] = float(mask.sum()) / max(1, int((weight.detach() != 0).sum()))
+    if adjust_dropout:
+        share = 1.0
+        for module in reversed(list(student.modules())):
+            share = left.get(module, share)
+            if isinstance(module, nn.Dropout):
+                module.p *= share**0.5
     return student
 
 

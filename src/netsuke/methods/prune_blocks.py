@@ -7,6 +7,7 @@ import difflib
 import itertools
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,9 @@ def prune_blocks(model: nn.Module, images: Tensor, count: int, blocks: str) -> n
     the result on.
 
     images: normalised training images (N, C, H, W). blocks: shell pattern of the names of modules that may go, as
-    "layer*.?"; what gives no tensor of its input's shape stays, as does what has no weights. `netsuke.drop_blocks(model, names)` makes
-    the same module again, into which a state_dict can be loaded; result.netsuke_dropped is these names, in order.
+    "layer*.?"; what gives no tensor of its input's shape stays, as does what has no weights.
+    `netsuke.drop_blocks(model, names)` makes the same module again, into which a state_dict can be loaded;
+    result.netsuke_dropped is these names, in order.
 
     Raises netsuke.Error where fewer than `count` blocks may go, or one of them is inside another.
     """
@@ -72,9 +74,9 @@ def _candidates(model: nn.Module, images: Tensor, pattern: str) -> list[str]:
     hooks = []
     for name, module in modules.items():
 
-        def note(_: nn.Module, given: tuple[object, ...], made: object, name: str = name) -> None:
-            same = len(given) == 1 and isinstance(given[0], Tensor) and isinstance(made, Tensor)
-            kept[name] = name not in kept and same and given[0].shape == made.shape  # type: ignore[union-attr]
+        def note(_: nn.Module, given: tuple[Any, ...], made: Any, name: str = name) -> None:
+            tensors = len(given) == 1 and isinstance(given[0], Tensor) and isinstance(made, Tensor)
+            kept[name] = name not in kept and tensors and given[0].shape == made.shape
 
         hooks.append(module.register_forward_hook(note))
     try:

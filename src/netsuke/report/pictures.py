@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import Bbox
 
 from netsuke.analyze.landscape import Landscape, smoothness
+from netsuke.analyze.sensitivity import Sensitivity
 from netsuke.report.published import Point
 from netsuke.report.runs import Run
 from netsuke.report.style import CYCLE, FAINT, INK, OURS, STYLE
@@ -102,6 +103,57 @@ def accuracy_against_ops(published: Sequence[Point], ours: Sequence[Point] = (),
         axes.set_axisbelow(True)
         figure.draw_without_rendering()
         _label(axes, points)
+    return figure
+
+
+def sensitivity_curves(found: Sensitivity, measured: str = "held-out accuracy, %") -> Figure:
+    """A line a layer: accuracy when it alone is pruned, without retraining (Han et al. 2015, figure 6)."""
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.5, 3.8), layout="constrained")
+        left = [100 * (1 - share) for share in found.shares]
+        names = list(found.scores)
+        few = len(names) <= len(CYCLE)
+        for i, name in enumerate(names):
+            colour = CYCLE[i] if few else pyplot.get_cmap("viridis")(i / (len(names) - 1))
+            axes.plot(left, found.scores[name], "o-", color=colour, markersize=3, linewidth=1.2, label=name)
+        axes.invert_xaxis()
+        axes.set(xlabel="weights of the layer that are left, %", ylabel=measured)
+        axes.grid(color="#E9E9E9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        shown = names if few else [names[0], names[len(names) // 2], names[-1]]
+        handles = [line for line in axes.get_lines() if line.get_label() in shown]
+        axes.legend(handles=handles, frameon=False, title=None if few else "from the first layer to the last")
+    return figure
+
+
+def compression_rounds(report: Mapping[str, Any]) -> Figure:
+    """Error against the size of the file, round by round, of `netsuke.train.deep_compression`'s report."""
+    rounds = report["rounds"]
+    sizes = [r["bytes"] for r in rounds]
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.5, 3.8), layout="constrained")
+        axes.axhline(report["float_error"], color=FAINT, linewidth=1, linestyle="--")
+        axes.annotate(
+            "the float network", (1, report["float_error"]), (-2, 3), xycoords=("axes fraction", "data"),
+            textcoords="offset points", ha="right", color=FAINT,
+        )  # fmt: skip
+        axes.plot(sizes, [r["pruned_error"] for r in rounds], "o:", color=FAINT, markersize=4, label="pruned")
+        axes.plot(sizes, [r["error"] for r in rounds], "o-", color=OURS, label="pruned and shared: the file")
+        for r in rounds:
+            chosen = r["round"] == report["chosen"]
+            axes.annotate(
+                f"{100 * r['density']:.0f} % of the weights", (r["bytes"], r["error"]), (5, 5),
+                textcoords="offset points", fontsize=7.5, weight="bold" if chosen else "normal",
+                color=OURS if chosen else INK,
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel="bytes of the file (logarithmic)", ylabel="held-out images wrong, %")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(x=0.12, y=0.12)
+        axes.grid(color="#E9E9E9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.legend(frameon=False)
     return figure
 
 

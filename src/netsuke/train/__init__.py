@@ -1,6 +1,7 @@
 """Recipes, losses and the loop that trains or retrains a network."""
 
 from netsuke.train.augment import Augment
+from netsuke.train.deep_compression import Goal, deep_compression
 from netsuke.train.loop import Output, Progress, accuracy, fit
 from netsuke.train.losses import Objective, distillation
 from netsuke.train.machine import make_fabric
@@ -13,6 +14,7 @@ from netsuke.train.teachers import Teachers, TeacherSource
 
 __all__ = [
     "Augment",
+    "Goal",
     "Objective",
     "Output",
     "Progress",
@@ -20,6 +22,7 @@ __all__ = [
     "TeacherSource",
     "Teachers",
     "accuracy",
+    "deep_compression",
     "distillation",
     "fit",
     "generator",
