@@ -67,3 +67,11 @@ def test_what_has_no_second_derivatives_is_refused() -> None:
         second_derivatives(network(), IMAGES[:0])
     with pytest.raises(Error, match="need images"):
         second_derivatives(nn.Sequential(nn.Flatten()), IMAGES)
+
+
+def test_a_pruned_model_has_saliencies_too() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    pruned = netsuke.prune(model, sparsity=0.5)
+    found = saliency(pruned, torch.randn(4, 1, 4, 4))["1"]
+    assert torch.equal(found == 0, pruned[1].weight == 0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import netsuke
 from netsuke import Error
 from netsuke.analyze import Sensitivity, sensitivity
 
@@ -42,3 +43,32 @@ def test_bad_shares_are_refused(shares: tuple[float, ...]) -> None:
         sensitivity(nn.Linear(2, 2), lambda _: 0.0, shares)
     with pytest.raises(Error, match="no convolution"):
         sensitivity(nn.Flatten(), lambda _: 0.0)
+
+
+def test_a_density_is_met_and_sensitive_layers_lose_less() -> None:
+    found = Sensitivity((0.0, 0.5, 0.9), {"a": (90.0, 89.0, 88.0), "b": (90.0, 80.0, 70.0), "c": (90.0, 90.0, 89.5)})
+    counts = {"a": 100, "b": 100, "c": 200}
+    for density in (1.0, 0.7, 0.45, 0.2, 0.04):
+        shares = found.to_density(density, counts)
+        assert sum(counts[n] * (1 - s) for n, s in shares.items()) / 400 == pytest.approx(density)
+        assert shares["b"] <= shares["a"] <= shares["c"] or density < 0.1
+        assert all(0 <= share < 1 for share in shares.values())
+    assert found.to_density(0.7, counts)["b"] == 0
+    for density in (0.0, 1.1):
+        with pytest.raises(Error, match="above 0, and at most 1"):
+            found.to_density(density, counts)
+
+
+def test_layers_that_are_pruned_already_are_measured_and_left_alone() -> None:
+    torch.manual_seed(0)
+    model = netsuke.prune(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), sparsity=0.5)
+    before = model[1].weight.clone()
+    seen: list[int] = []
+
+    def score(pruned: nn.Module) -> float:
+        seen.append(int((pruned[1].weight == 0).sum()))
+        return 0.0
+
+    sensitivity(model, score, (0.0, 0.75))
+    assert seen == [24, 36]
+    assert torch.equal(model[1].weight, before)

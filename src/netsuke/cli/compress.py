@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from netsuke.artifact.contract import Error
 from netsuke.cli.options import choice, count, seconds
-from netsuke.cli.output import JsonOption, emit, remark, require, show, stderr_console, table
+from netsuke.cli.output import JsonOption, emit, remark, require, show, stderr_console, table, training_bars
 
 if TYPE_CHECKING:
     from netsuke.train import Progress as Where
@@ -89,15 +88,7 @@ def compress(
         write_network(load_run(read_run(run)), model, file)
 
     console = stderr_console()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bars:
+    with training_bars(console) as bars:
         bar = bars.add_task("", total=1.0, state="")
 
         def update(name: str, now: Where) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from netsuke.artifact.contract import Error
@@ -43,6 +44,12 @@ def stderr_console() -> Console:
     console = Console(stderr=True, highlight=False)
     console.quiet = not console.is_terminal
     return console
+
+
+def training_bars(console: Console) -> Progress:
+    """A bar with the time taken and left, and a field `state`; it leaves nothing behind."""
+    columns = BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TimeRemainingColumn()
+    return Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
 
 
 def table(*columns: str) -> Table:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from netsuke.cli.options import choice, count, seconds
-from netsuke.cli.output import JsonOption, emit, remark, require, show, stderr_console
+from netsuke.cli.output import JsonOption, emit, remark, require, show, stderr_console, training_bars
 
 if TYPE_CHECKING:
     from netsuke.train import Progress as Where
@@ -64,15 +63,7 @@ def train(
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
     console = stderr_console()
     console.quiet = console.quiet or not first
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bars:
+    with training_bars(console) as bars:
         bar = bars.add_task("training", total=None, state="")
 
         def update(now: Where) -> None:

@@ -41,7 +41,7 @@ def rate_aware(model: nn.Module, step: float | Mapping[str, float] = 0.5) -> nn.
 
 
 def round_biases(model: nn.Module, bits: int = 6) -> nn.Module:
-    """Round all parameters of one dimension to `bits` bits of fraction, in place: a file codes no others then."""
+    """Round all parameters of one dimension to `bits` bits of fraction, in place: a file holds no more."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:

@@ -23,10 +23,11 @@ from netsuke.methods.share import MOST_BITS
 from netsuke.models import create_model, get_model, load_weights
 from netsuke.nn.targets import weighted
 from netsuke.train.loop import Output, Progress, accuracy
-from netsuke.train.recipe import Pruning, Recipe, Schedule, Sharing
+from netsuke.train.recipe import Optimizer, Pruning, Recipe, Schedule, Sharing
 from netsuke.train.run import run
 
 SENSITIVITY_IMAGES = 1000  # of those held out
+SHARED_RATE = 1e-4  # of AdamW: a shared number's gradient is the sum of its weights', of any size
 Say = Callable[[str], None]
 
 
@@ -71,7 +72,7 @@ def deep_compression(
     """Compress the trained network of `recipe.model` (with its weights) to one file, in `folder`, from where it stands.
 
     Round r prunes to the share keep^r of all weights and retrains, by the recipe; then shares what is left among
-    2^bits - 1 numbers a layer (`netsuke.share`), which train for a third of its epochs, and exports. Which layer loses
+    2^bits - 1 numbers a layer (`netsuke.share`), which AdamW trains for a third of its epochs, and exports. Which layer loses
     how much is decided once, by their sensitivity (`netsuke.analyze.sensitivity`, on images held out). Rounds end when
     the goal's size is reached, or its error exceeded; then the smallest file that keeps to the error is taken.
 
@@ -112,7 +113,7 @@ def deep_compression(
             prune=Pruning(),
             share=Sharing(dict.fromkeys(counts, bits)),
             model=replace(recipe.model, weights=weights),
-            optimizer=replace(recipe.optimizer, learning_rate=recipe.optimizer.learning_rate / 10),
+            optimizer=Optimizer("adamw", SHARED_RATE),
             schedule=Schedule("cosine"),
         )
         shared = _run(f"round {r}: share", short, spec, folder / f"{r}-share", device, progress)
