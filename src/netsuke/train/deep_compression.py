@@ -72,9 +72,9 @@ def deep_compression(
     """Compress the trained network of `recipe.model` (with its weights) to one file, in `folder`, from where it stands.
 
     Round r prunes to the share keep^r of all weights and retrains, by the recipe; then shares what is left among
-    2^bits - 1 numbers a layer (`netsuke.share`), which AdamW trains for a third of its epochs, and exports. Which layer loses
-    how much is decided once, by their sensitivity (`netsuke.analyze.sensitivity`, on images held out). Rounds end when
-    the goal's size is reached, or its error exceeded; then the smallest file that keeps to the error is taken.
+    2^bits - 1 numbers a layer (`netsuke.share`), which AdamW trains for a third of its epochs, and exports. Which layer
+    loses how much is decided once, by their sensitivity (`netsuke.analyze.sensitivity`, on images held out). Rounds end
+    when the goal's size is reached, or its error exceeded; then the smallest file that keeps to the error is taken.
 
     recipe: of the retraining, with `validation` images held out, on which everything is measured: if the network was
     trained on them before, they say less than they seem to. export: (folder of a run, file to write).

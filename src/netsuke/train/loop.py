@@ -265,7 +265,7 @@ class _Loop:
             assert bits is not None
             weight = values.weight * min(1.0, in_part / values.rise if values.rise else 1.0)
             if values.target:
-                weight *= min(10.0, max(0.1, (float(bits.detach()) / 8 / values.target) ** 8))
+                weight *= min(1000.0, (float(bits.detach()) / 8 / values.target) ** 8)
             total = weight * bits
         if l1:
             total = total + l1 * magnitudes(self.model)

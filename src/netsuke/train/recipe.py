@@ -88,7 +88,7 @@ class RateAware(Table):
 
     weight: of a bit in the loss, nats an image; it rises linearly from 0 over the share `rise` of the run. target:
     bytes that these weights are to come to, 0 for what the weight makes of them: the weight of a bit is multiplied by
-    (rate / target)^8, at most by 10 and at least by 1/10. count_steps: the code lengths are learned anew this often. At
+    (rate / target)^8, at most by 1000. count_steps: the code lengths are learned anew this often. At
     the end of the run biases, and all parameters of one dimension, are rounded to six bits of fraction, which halves
     them.
     """
