@@ -132,19 +132,14 @@ def compression_rounds(report: Mapping[str, Any]) -> Figure:
     sizes = [r["bytes"] for r in rounds]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(6.5, 3.8), layout="constrained")
-        axes.axhline(report["float_error"], color=FAINT, linewidth=1, linestyle="--")
-        axes.annotate(
-            "the float network", (1, report["float_error"]), (-2, 3), xycoords=("axes fraction", "data"),
-            textcoords="offset points", ha="right", color=FAINT,
-        )  # fmt: skip
+        axes.axhline(report["float_error"], color=FAINT, linewidth=1, linestyle="--", label="the float network")
         axes.plot(sizes, [r["pruned_error"] for r in rounds], "o:", color=FAINT, markersize=4, label="pruned")
         axes.plot(sizes, [r["error"] for r in rounds], "o-", color=OURS, label="pruned and shared: the file")
         for r in rounds:
             chosen = r["round"] == report["chosen"]
             axes.annotate(
-                f"{100 * r['density']:.0f} % of the weights", (r["bytes"], r["error"]), (5, 5),
-                textcoords="offset points", fontsize=7.5, weight="bold" if chosen else "normal",
-                color=OURS if chosen else INK,
+                f"{100 * r['density']:.3g} %", (r["bytes"], r["error"]), (0, 8), textcoords="offset points",
+                ha="center", weight="bold" if chosen else "normal", color=OURS if chosen else INK,
             )  # fmt: skip
         axes.set(xscale="log", xlabel="bytes of the file (logarithmic)", ylabel="held-out images wrong, %")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
@@ -153,7 +148,7 @@ def compression_rounds(report: Mapping[str, Any]) -> Figure:
         axes.margins(x=0.12, y=0.12)
         axes.grid(color="#E9E9E9", linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, title="% of the weights that are left")
     return figure
 
 

@@ -71,10 +71,11 @@ def deep_compression(
 ) -> dict[str, Any]:
     """Compress the trained network of `recipe.model` (with its weights) to one file, in `folder`, from where it stands.
 
-    Round r prunes to the share keep^r of all weights and retrains, by the recipe; then shares what is left among
-    2^bits - 1 numbers a layer (`netsuke.share`), which AdamW trains for a third of its epochs, and exports. Which layer
-    loses how much is decided once, by their sensitivity (`netsuke.analyze.sensitivity`, on images held out). Rounds end
-    when the goal's size is reached, or its error exceeded; then the smallest file that keeps to the error is taken.
+    A round prunes to the share `keep` of the weights that are left, or a larger one where the goal's size is near, and
+    retrains, by the recipe; then shares them among 2^bits - 1 numbers a layer (`netsuke.share`), which AdamW trains for
+    a third of its epochs, and exports. Which layer loses how much is decided once, by their sensitivity
+    (`netsuke.analyze.sensitivity`, on images held out). Rounds end when the goal's size is reached, or its error
+    exceeded; then the smallest file that keeps to the error is taken.
 
     recipe: of the retraining, with `validation` images held out, on which everything is measured: if the network was
     trained on them before, they say less than they seem to. export: (folder of a run, file to write).
@@ -99,9 +100,10 @@ def deep_compression(
     found = _sensitivity(model, images, labels, folder / "sensitivity.json", say)
 
     made: list[Candidate] = []
-    weights = recipe.model.weights
+    weights, density = recipe.model.weights, 1.0
     for r in range(1, rounds + 1):
-        sparsity = found.to_density(keep**r, counts)
+        density *= keep if goal.size is None or not made else _share_left(goal.size, made[-1].bytes, keep)
+        sparsity = found.to_density(density, counts)
         steps = replace(
             recipe, prune=replace(recipe.prune, sparsity=sparsity), model=replace(recipe.model, weights=weights)
         )
@@ -121,7 +123,7 @@ def deep_compression(
         export(folder / f"{r}-share", file)
         made.append(
             Candidate(
-                r, keep**r, 100 - pruned["validation_accuracy"], 100 - shared["validation_accuracy"],
+                r, density, 100 - pruned["validation_accuracy"], 100 - shared["validation_accuracy"],
                 file.stat().st_size, file.name,
             )
         )  # fmt: skip
@@ -141,6 +143,11 @@ def deep_compression(
     }
     atomic.write(folder / "report.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
+
+
+def _share_left(size: int, now: int, keep: float) -> float:
+    """What a round leaves: `keep`, or as much as brings a file of `now` bytes to `size`, with something to spare."""
+    return max(keep, min(0.95, 0.95 * size / now))
 
 
 def _check(recipe: Recipe, rounds: int, keep: float, bits: int) -> None:
