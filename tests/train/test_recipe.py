@@ -34,10 +34,13 @@ SHIPPED = (
     "bnext-imagenet-tiny",
     "bnext18-cifar10",
     "bnext18-imagenet",
+    "deep-compression",
     "float-cifar10-resnet18",
     "float-cifar10-resnet20",
     "float-cifar10-vggsmall",
     "float-imagenet-resnet18",
+    "float-mnist-lenet-300-100",
+    "float-mnist-lenet5",
 )
 
 

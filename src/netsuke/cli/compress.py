@@ -82,7 +82,7 @@ def compress(
     if threads is not None:
         torch.set_num_threads(threads)
     own = [f'model.name="{model}"', f'model.weights="{weights}"', f"epochs={epochs}", f"validation={held_out}"]
-    recipe = read_recipe("deep_compression", [*own, *(change or [])])
+    recipe = read_recipe("deep-compression", [*own, *(change or [])])
 
     def write(run: Path, file: Path) -> None:
         write_network(load_run(read_run(run)), model, file)
