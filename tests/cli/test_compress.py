@@ -40,9 +40,11 @@ def test_a_size_is_reached_and_the_file_runs(
     trained: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "out"
-    assert main(command(trained, out, "--target-size", "45000", "--json")) == 0
+    assert main(command(trained, out, "--target-size", "45000", "--rounds", "6", "--json")) == 0
     result = json.loads(capsys.readouterr().out)
-    assert len(result["rounds"]) == result["chosen"] < 3
+    assert 1 < len(result["rounds"]) == result["chosen"] < 6
+    densities = [r["density"] for r in result["rounds"]]
+    assert densities[-1] > 0.4 * densities[-2] > 0  # the last round goes no further than it must
     sizes = [r["bytes"] for r in result["rounds"]]
     assert sizes[-1] <= 45_000 < min([*sizes[:-1], 1_000_000])
     assert (out / "compressed.netsuke").stat().st_size == sizes[-1]
@@ -54,7 +56,7 @@ def test_a_size_is_reached_and_the_file_runs(
         assert b"<svg" in (out / picture).read_bytes()[:2000]
     # The second start finds all that is done.
     made = {path: path.stat().st_mtime_ns for path in out.glob("*/checkpoint.pt")}
-    assert main(command(trained, out, "--target-size", "45000")) == 0
+    assert main(command(trained, out, "--target-size", "45000", "--rounds", "6")) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/checkpoint.pt")} == made
     assert f"{sizes[-1]:,} bytes" in capsys.readouterr().out
 
