@@ -107,7 +107,7 @@ def test_images_that_do_not_fit_are_refused_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began all the same")
 
-    monkeypatch.setattr("netsuke.cli.export._write", work)
+    monkeypatch.setattr("netsuke.cli.export.write_network", work)
     command = ["export", "--model", "resnet20", "--out", str(tmp_path / "x"), *INT8, "--calibration"]
     for spec, words in (("digits", "resnet20 takes 3x32x32 images, digits train has 1x8x8"), ("cifar10:none", "none")):
         assert main([*command, spec]) == 2
