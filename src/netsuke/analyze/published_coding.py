@@ -13,8 +13,8 @@ import numpy as np
 from torch import nn
 
 from netsuke.artifact.contract import Error
-from netsuke.nn import bake
 from netsuke.nn.targets import weighted
+from netsuke.nn.weights import bake
 
 
 def relative_indices(codes: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

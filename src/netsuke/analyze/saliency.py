@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from netsuke.artifact.contract import Error
-from netsuke.nn import bake
 from netsuke.nn.targets import weighted
+from netsuke.nn.weights import bake
 
 
 def second_derivatives(model: nn.Module, images: Tensor, batch: int = 8) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from netsuke.artifact.contract import Error
-from netsuke.nn import bake
 from netsuke.nn.targets import weighted
+from netsuke.nn.weights import bake
 
 SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
