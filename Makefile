@@ -62,7 +62,7 @@ READER := $(wildcard csrc/code/*.cc) csrc/base/thread_pool.cc \
 
 fuzz: setup
 	mkdir -p $(APART)/found
-	clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc csrc/fuzz.cc $(READER) -o $(APART)/fuzz
+	clang++ -std=c++20 -O2 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc csrc/fuzz.cc $(READER) -o $(APART)/fuzz
 	$(BIN)/python tests/fuzz_corpus.py $(APART)/corpus
 	$(APART)/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -rss_limit_mb=4096 -artifact_prefix=$(APART)/ $(APART)/found $(APART)/corpus
 

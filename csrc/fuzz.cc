@@ -52,7 +52,7 @@ void file(const uint8_t* data, size_t size) {
   hash.update(made.data(), made.size());
   std::memcpy(made.data() + at, hash.hex().data(), 64);
   try {
-    netsuke::read_graph(made.data(), made.size(), 2);
+    netsuke::read_graph(made.data(), made.size(), 1);
   } catch (const netsuke::Error&) {
   }
 }
