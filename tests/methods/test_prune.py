@@ -12,6 +12,7 @@ from torch import nn
 import netsuke
 from netsuke import Error, artifact
 from netsuke.artifact.graph import Conv2d
+from netsuke.engine import available_isas
 from netsuke.methods.rate_aware import round_biases
 from netsuke.methods.share import first_centres, k_means
 from netsuke.nn import BinaryConv2d, bake
@@ -162,6 +163,31 @@ def test_prune_share_code_export_is_one_chain(tmp_path: Path) -> None:
         got = artifact.Reference(graph)(IMAGES.numpy())
         np.testing.assert_allclose(got, model(IMAGES).detach().numpy(), rtol=1e-4, atol=1e-5)
     assert sizes[0] > 2 * sizes[1] > 3 * sizes[2]
+
+
+@pytest.mark.skipif(not available_isas(), reason="the engine is not compiled here")
+@pytest.mark.parametrize("form", ["shared", "on a grid"])
+def test_batch_norm_leaves_few_values_and_the_engine_says_what_the_module_says(form: str, tmp_path: Path) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 24, 3, bias=False), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 32, 3, bias=False),
+        nn.BatchNorm2d(32), nn.Flatten(), nn.Linear(32 * 16, 64),
+    )  # fmt: skip
+    for norm in (model[1], model[4]):
+        nn.init.uniform_(norm.weight, -2, 2)
+        nn.init.uniform_(norm.running_var, 0.1, 3)
+        nn.init.normal_(norm.running_mean)
+    pruned = netsuke.prune(model.eval(), sparsity={"*": 0.9, "6": 0.97})
+    small = netsuke.share(pruned, 4) if form == "shared" else netsuke.rate_aware(pruned, 0.5)
+    path = netsuke.export(small, IMAGES, tmp_path / "small.netsuke")
+    graph = artifact.read(path)
+    scaled = [node for node in graph.nodes if isinstance(node, Conv2d) and node.weight_scale is not None]
+    assert [len(node.weight_scale) for node in scaled] == [24, 32]  # type: ignore[arg-type]
+    expected = artifact.Reference(graph)(IMAGES.numpy())
+    np.testing.assert_allclose(expected, small(IMAGES).detach().numpy(), rtol=1e-4, atol=1e-5)
+    for isa in available_isas():
+        engine = netsuke.load(path, isa=isa)
+        assert 2 in engine.sparse_nodes or isa == "scalar", isa
+        np.testing.assert_array_equal(engine(IMAGES.numpy()), expected)
 
 
 def test_pruned_layers_train_quantized() -> None:

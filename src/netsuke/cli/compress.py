@@ -72,11 +72,13 @@ def compress(
     from netsuke.analyze import Sensitivity
     from netsuke.cli.checkpoint import load_run
     from netsuke.cli.export import write_network
+    from netsuke.models import get_model
     from netsuke.report.pictures import compression_rounds, sensitivity_curves
     from netsuke.report.runs import read_run
     from netsuke.report.style import svg
     from netsuke.train import Goal, deep_compression, read_recipe
 
+    get_model(model)  # a name that is none is told before a file is looked for
     if not weights.is_file():
         raise Error(f"--weights {weights}: there is no such file")
     if threads is not None:
