@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         rate_aware,
         share,
         shrink,
+        ternarize,
     )
     from netsuke.models import create_model, list_models
 
@@ -42,6 +43,7 @@ _HOMES = {
     "rate_aware": "netsuke.methods",
     "share": "netsuke.methods",
     "shrink": "netsuke.methods",
+    "ternarize": "netsuke.methods",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "rate_aware",
     "share",
     "shrink",
+    "ternarize",
 ]
 
 

@@ -9,6 +9,7 @@ from netsuke.methods.quantize import quantize
 from netsuke.methods.rate_aware import rate_aware
 from netsuke.methods.report import BinarizeReport, ChannelsReport
 from netsuke.methods.share import share
+from netsuke.methods.ternarize import ternarize
 
 __all__ = [
     "METHODS",
@@ -24,4 +25,5 @@ __all__ = [
     "rate_aware",
     "share",
     "shrink",
+    "ternarize",
 ]

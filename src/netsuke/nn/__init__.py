@@ -12,6 +12,7 @@ from netsuke.nn.rsign import RSign, Sign
 from netsuke.nn.sign_weight import SignWeight, XnorWeight
 from netsuke.nn.ste import sign_clipped, sign_ede, sign_piecewise_quadratic
 from netsuke.nn.temperature import TemperatureWeight
+from netsuke.nn.ternary import Ternary, ternarized
 from netsuke.nn.two_step import FloatWeight, binarize_weights, keep_weights_float
 from netsuke.nn.weights import Levels, Masked, Shared, bake, count_levels, rate
 
@@ -39,6 +40,7 @@ __all__ = [
     "Sign",
     "SignWeight",
     "TemperatureWeight",
+    "Ternary",
     "WeightBinarizer",
     "WeightSet",
     "XnorWeight",
@@ -49,4 +51,5 @@ __all__ = [
     "sign_clipped",
     "sign_ede",
     "sign_piecewise_quadratic",
+    "ternarized",
 ]

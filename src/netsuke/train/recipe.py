@@ -83,6 +83,24 @@ class Sharing(Table):
 
 
 @dataclass(frozen=True)
+class Ternarization(Table):
+    """Weights of three values, two of which train: `netsuke.ternarize`, by threshold or by sparsity, of the layers that
+    the patterns fit, but the model's first and last where these are kept.
+    """
+
+    section: ClassVar[str] = "ternary"
+    threshold: dict[str, Share] = field(default_factory=dict)
+    sparsity: dict[str, Share] = field(default_factory=dict)
+    keep_first: bool = True
+    keep_last: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold and self.sparsity:
+            raise Error("ternary takes one of threshold and sparsity")
+
+
+@dataclass(frozen=True)
 class RateAware(Table):
     """Weights on a grid that train for few bits too: `netsuke.rate_aware`. step: {pattern of layers: step}.
 
@@ -245,6 +263,7 @@ class Recipe(Table):
     quantize: Quantization = field(default_factory=Quantization)
     prune: Pruning = field(default_factory=Pruning)
     share: Sharing = field(default_factory=Sharing)
+    ternary: Ternarization = field(default_factory=Ternarization)
     rate: RateAware = field(default_factory=RateAware)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
@@ -258,8 +277,14 @@ class Recipe(Table):
         if (self.loss.kind == "labels") == bool(self.teacher):
             what = "leaves the teachers out" if self.teacher else "needs a teacher"
             raise Error(f"loss.kind {self.loss.kind!r} {what}: give [[teacher]] entries and a kind that uses them")
-        if self.share.bits and self.rate.step:
-            raise Error("share and rate both say what numbers weights may be: give one of them")
+        said = {
+            "share": self.share.bits,
+            "ternary": self.ternary.threshold or self.ternary.sparsity,
+            "rate": self.rate.step,
+        }
+        named = [name for name, table in said.items() if table]
+        if len(named) > 1:
+            raise Error(f"{' and '.join(named)} both say what numbers weights may be: give one of them")
         if len(self.stage) > self.epochs:
             raise Error(f"{len(self.stage)} stages need at least as many epochs, not {self.epochs}")
 

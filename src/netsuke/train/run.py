@@ -15,7 +15,7 @@ from torch import nn
 from netsuke import atomic, float_layers
 from netsuke.artifact.contract import Error
 from netsuke.data import Dataset, Preprocess, holdout, normalise, open_dataset
-from netsuke.methods import prune, quantize, rate_aware, share
+from netsuke.methods import prune, quantize, rate_aware, share, ternarize
 from netsuke.methods.rate_aware import round_biases
 from netsuke.models import create_model, get_model, load_weights
 from netsuke.nn import bake
@@ -41,7 +41,7 @@ def run(
     """Train by `recipe` on the training split of the data set `spec`, in `output.folder`, from where it stands there.
 
     Writes what `fit` does and, at the end, model.safetensors: the weights after the last epoch, plain ones under the
-    model's own names also where they were pruned, shared or on a grid. Returns `out` (that
+    model's own names also where they were pruned, shared, ternary or on a grid. Returns `out` (that
     file), its `bytes`, and the last row of the log. The test split is not opened. progress, report: as for `fit`.
 
     Raises netsuke.Error as `fit`, and where model, data or teachers of the recipe cannot be had.
@@ -80,13 +80,17 @@ def run(
 
 
 def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """The model with the forms of weights that the recipe trains: pruned, then shared or on a grid."""
+    """The model with the forms of weights that the recipe trains: pruned, then shared, ternary or on a grid."""
     if recipe.prune.quality:
         model = prune(model, quality=recipe.prune.quality)
     elif recipe.prune.sparsity:
         model = prune(model, sparsity=recipe.prune.sparsity)
     if recipe.share.bits:
         model = share(model, recipe.share.bits, recipe.share.start, recipe.seed)
+    ternary = recipe.ternary
+    if ternary.threshold or ternary.sparsity:
+        values = {"threshold": ternary.threshold} if ternary.threshold else {"sparsity": ternary.sparsity}
+        model = ternarize(model, **values, keep_first=ternary.keep_first, keep_last=ternary.keep_last)
     return rate_aware(model, recipe.rate.step) if recipe.rate.step else model
 
 
