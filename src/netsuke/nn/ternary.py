@@ -44,7 +44,7 @@ class Ternary(nn.Module):
     whatever the layer's weights are, as they do in the paper, whose latent weights are divided by their largest.
 
     weight: what it starts from, any shape. threshold: Delta as a share of max |latent|, 0 or more and below 1
-    (equation 9; the paper has 0.05). sparsity: instead of it the share of zeros, 0 or more and below 1, that Delta makes.
+    (equation 9; the paper has 0.05). sparsity: instead of it, the share of zeros that Delta makes, 0 or more, below 1.
     """
 
     scale: Tensor
