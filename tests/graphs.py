@@ -318,6 +318,7 @@ def coded(seed: int = 0) -> Graph:
     sparse = values[rng.choice(5, (24, 3, 3, 16), p=[0.05, 0.01, 0.84, 0.05, 0.05])]
     rare = np.where(rng.random((16, 3, 3, 24)) < 0.1, np.int8(1), np.int8(-1))
     narrow = np.clip(np.rint(rng.normal(size=(24, 3, 3, 24)) * 2), -9, 9).astype(np.int8)
+    ternary = rng.choice(np.array([-51, 0, 64], np.int8), (24, 3, 3, 24), p=[0.3, 0.4, 0.3])
     few = np.where(rng.random((24, 1, 1, 40)) < 0.2, rng.integers(-2, 3, (24, 1, 1, 40)), 0).astype(np.int8)
 
     def ones(count: int) -> np.ndarray:
@@ -372,8 +373,19 @@ def coded(seed: int = 0) -> Graph:
             zero=5,
             bits=4,
         ),
+        Int8Conv2d(
+            "ternary",
+            [3],
+            [Store(9)],
+            weight=ternary,
+            weight_scale=ones(24),
+            bias=bias(24),
+            activation_scale=0.05,
+            zero=100,
+            **own,
+        ),
     ]
-    return Graph("coded", (16, 5, 4), nodes, [Output(8, 4), Output(7, 4)])
+    return Graph("coded", (16, 5, 4), nodes, [Output(8, 4), Output(7, 4), Output(9, 4)])
 
 
 # ----------------------------------------------------------------------------------------------- strategies

@@ -13,8 +13,8 @@
 namespace netsuke {
 namespace {
 
-enum class Coded { bits, codebook, floats, int4, int8 };
-constexpr const char* kKinds[] = {"bits", "codebook", "floats", "int4", "int8"};
+enum class Coded { bits, codebook, floats, int4, int8, int8_codebook };
+constexpr const char* kKinds[] = {"bits", "codebook", "floats", "int4", "int8", "int8_codebook"};
 
 struct Array {
   Coded kind;
@@ -24,8 +24,9 @@ struct Array {
 
   bool of_floats() const { return kind == Coded::codebook || kind == Coded::floats; }
   int64_t elements() const {  // of its tensor
-    return of_floats() || kind == Coded::int8 ? count : kind == Coded::bits ? (count + 7) / 8 : (count + 1) / 2;
+    return kind == Coded::bits ? (count + 7) / 8 : kind == Coded::int4 ? (count + 1) / 2 : count;
   }
+  bool by_codebook() const { return kind == Coded::codebook || kind == Coded::int8_codebook; }
 };
 
 // Its codebook may lie in the first `floats` numbers of the tensor float32.
@@ -52,11 +53,11 @@ Array read_array(const Json& json, size_t index, int64_t floats, int64_t bytes) 
     a.shape = {shape[0], shape[1], shape[2], shape[3], 0, 1};
     a.count = count;
   }
-  if (a.kind == Coded::codebook || a.kind == Coded::int4 || a.kind == Coded::int8) {
-    const int most = a.kind == Coded::codebook ? coding::kMostLevel : a.kind == Coded::int8 ? 127 : 7;
+  if (a.kind != Coded::floats && a.kind != Coded::bits) {
+    const int most = a.kind == Coded::codebook ? coding::kMostLevel : a.kind == Coded::int4 ? 7 : 127;
     int64_t levels;
-    if (a.kind == Coded::codebook) {
-      a.codebook = f.any_range("codebook", floats);
+    if (a.by_codebook()) {
+      a.codebook = f.any_range("codebook", a.of_floats() ? floats : bytes);
       levels = a.codebook.count;
     } else {
       levels = f.integer("levels", 1, 2 * most + 1);
@@ -74,8 +75,9 @@ void check_finite(const float* floats, int64_t count) {
     if (!std::isfinite(floats[i])) fail("the file holds a number that is not finite. Export it again.");
 }
 
-// Whether the stream is sound.
-bool decode(const Array& a, const uint8_t* stream, const float* floats, void* out) {
+// Whether the stream is sound. floats, stored: what codebooks lie in.
+bool decode(const Array& a, const uint8_t* stored, const float* floats, void* out) {
+  const uint8_t* stream = stored + a.stream.offset;
   const auto size = static_cast<size_t>(a.stream.count), count = static_cast<size_t>(a.count);
   if (a.kind == Coded::floats) {
     std::vector<uint32_t> bits(count);
@@ -92,6 +94,11 @@ bool decode(const Array& a, const uint8_t* stream, const float* floats, void* ou
     return true;
   }
   auto* bytes = static_cast<uint8_t*>(out);
+  if (a.kind == Coded::int8_codebook) {
+    const uint8_t* zero = stored + a.codebook.offset - a.shape.least;
+    for (size_t i = 0; i < count; ++i) bytes[i] = zero[levels[i]];
+    return true;
+  }
   for (size_t i = 0; i < count; ++i) {
     if (a.kind == Coded::int8)
       bytes[i] = static_cast<uint8_t>(levels[i]);
@@ -106,7 +113,7 @@ bool decode(const Array& a, const uint8_t* stream, const float* floats, void* ou
 // A coded array with the place that it decodes to.
 struct Unit {
   const Array* array;
-  const uint8_t* stream;
+  const uint8_t* stored;
   const float* floats;
   void* out;
   size_t index;  // in the list
@@ -126,7 +133,7 @@ void decode_all(std::vector<Unit> units, int threads) {
         const auto& c = *static_cast<const Context*>(given);
         const Unit& u = c.units[i];
         try {
-          check(decode(*u.array, u.stream, u.floats, u.out), "coded array " + std::to_string(u.index), "its stream is damaged");
+          check(decode(*u.array, u.stored, u.floats, u.out), "coded array " + std::to_string(u.index), "its stream is damaged");
         } catch (...) {  // nothing may leave a thread
           c.errors[i] = std::current_exception();
         }
@@ -165,7 +172,7 @@ void expand(Fields& top, const Container& c, Graph& g, int threads) {
   for (size_t i = 0; i < arrays.size(); ++i) {
     const Array& a = arrays[i];
     void* out = a.of_floats() ? static_cast<void*>(floats) : bytes;
-    (a.kind == Coded::floats ? before : others).push_back({&a, c.bits + a.stream.offset, g.floats.data(), out, i});
+    (a.kind == Coded::floats ? before : others).push_back({&a, c.bits, g.floats.data(), out, i});
     if (a.of_floats())
       floats += a.elements();
     else

@@ -15,8 +15,8 @@ import numpy as np
 from . import coding
 from .contract import MAX_CHANNELS, MAX_EXTENT, MAX_NODES, MAX_PACKED, MAX_SHARED, Error
 
-FLOATS = ("codebook", "scale", "floats")  # kinds of arrays of the float32 tensor
-INTEGERS = {"bits": 1, "int4": 4, "int8": 8}  # of the bits tensor, with the bits of a number
+FLOATS = ("codebook", "floats")  # kinds of arrays of the float32 tensor
+INTEGERS = {"bits": 1, "int4": 4, "int8": 8, "int8_codebook": 8}  # of the bits tensor, with the bits of a number
 
 
 # ----------------------------------------------------------------------------------------------- writing
@@ -78,6 +78,15 @@ class Pools:
         if not _is_worth(len(stream), len(packed), weight.size):
             return self._bits.add(packed)
         own = {} if kind == "bits" else {"levels": most - least + 1, "zero": -least}
+        if kind == "int8":
+            values, ranks = np.unique(weight, return_inverse=True)
+            zero = int(np.abs(values.astype(np.int16)).argmin())
+            if len(values) <= MOST_OF_FEW:
+                levels = (ranks - zero).astype(np.int16).reshape(weight.shape)
+                shorter = coding.encode(levels, -zero, len(values) - 1 - zero)
+                if len(shorter) + len(values) < len(stream):
+                    stream, kind = shorter, "int8_codebook"
+                    own = {"codebook": self._bits.add(values.astype(np.int8).view(np.uint8)), "zero": zero}
         return self._add_coded({"kind": kind, **own}, weight, stream)
 
     def finish(self) -> tuple[bytes, bytes]:
@@ -111,6 +120,7 @@ def has_few_values(weight: np.ndarray) -> bool:
     return len(np.unique(weight)) <= min(weight.size // 4, coding.MOST_LEVEL - 1)  # 0 of two signs is one here
 
 
+MOST_OF_FEW = 16  # distinct values of 8 bits that a codebook is tried for
 QUICK = 65536  # numbers that decode in about 10 ms
 
 
@@ -142,6 +152,7 @@ _KEYS = {
     "floats": ("count",),
     "int4": ("levels", "shape", "zero"),
     "int8": ("levels", "shape", "zero"),
+    "int8_codebook": ("codebook", "shape", "zero"),
 }
 
 
@@ -169,7 +180,7 @@ def expand(coded: Any, floats: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray
             if kind == "floats" and before != "floats":
                 raise Error("floats come before the other kinds")
             before = kind
-            made = _decoded(entry, stored[start : start + count].tobytes(), known)
+            made = _decoded(entry, stored[start : start + count].tobytes(), known, stored)
             if kind in FLOATS:
                 floats = np.concatenate([floats, made])
             else:
@@ -181,7 +192,7 @@ def expand(coded: Any, floats: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray
     return floats, bits
 
 
-def _decoded(entry: dict[str, Any], stream: bytes, floats: np.ndarray) -> np.ndarray:
+def _decoded(entry: dict[str, Any], stream: bytes, floats: np.ndarray, stored: np.ndarray) -> np.ndarray:
     kind = entry["kind"]
     if kind == "floats":
         made = coding.decode_floats(stream, entry["count"])
@@ -191,10 +202,11 @@ def _decoded(entry: dict[str, Any], stream: bytes, floats: np.ndarray) -> np.nda
     shape = _shape(entry["shape"])
     if kind == "bits":
         return pack(coding.decode(stream, shape, 0, 1), "bits")
-    if kind == "codebook":
+    of = floats if kind == "codebook" else stored
+    if "codebook" in entry:
         start, levels = numbers(entry["codebook"], 2)
-        if start + levels > len(floats):
-            raise Error("its codebook does not lie inside the tensor float32")
+        if start + levels > len(of):
+            raise Error(f"its codebook does not lie inside the tensor {'float32' if of is floats else 'bits'}")
     else:
         levels = numbers([entry["levels"]], 1)[0]
     zero = numbers([entry["zero"]], 1)[0]
@@ -202,7 +214,7 @@ def _decoded(entry: dict[str, Any], stream: bytes, floats: np.ndarray) -> np.nda
     if not 0 <= zero < levels or zero > most or levels - 1 - zero > most:
         raise Error(f"{levels} levels with zero at {zero} are not possible")
     made = coding.decode(stream, shape, -zero, levels - 1 - zero)
-    return floats[start + zero + made.reshape(-1).astype(np.int64)] if kind == "codebook" else pack(made, kind)
+    return of[start + zero + made.reshape(-1).astype(np.int64)] if "codebook" in entry else pack(made, kind)
 
 
 def _shape(entry: Any) -> tuple[int, ...]:

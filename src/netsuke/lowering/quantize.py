@@ -52,7 +52,9 @@ def _fits(node: Node) -> TypeGuard[Conv2d]:
 
 
 def _int8(node: Conv2d, source: int, code: Coding) -> Int8Conv2d:
-    weight, scale = (made.numpy() for made in quantize_weight(torch.from_numpy(node.scaled_weight), code.bits))
+    weight, scale = (made.numpy() for made in quantize_weight(torch.from_numpy(node.weight), code.bits))
+    if node.weight_scale is not None:  # of a batch norm, which changes no codes
+        scale = scale * node.weight_scale
     return Int8Conv2d(
         node.name,
         [source],

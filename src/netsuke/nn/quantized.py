@@ -15,6 +15,7 @@ from netsuke.nn.layers import arguments_of
 from netsuke.nn.ste import straight_through
 
 FRACTIONS = tuple(n / 64 for n in range(64, 31, -1))
+TERNARY_MOST = 64  # sums of two products of such a weight and a code fit 16 bits: engines without an 8-bit dot product
 
 
 def fits(weight: Any) -> bool:
@@ -29,7 +30,12 @@ def quantize_weight(weight: Tensor, bits: int = 8) -> tuple[Tensor, Tensor]:
     deep convolutional networks for efficient inference", section 3.1). Of 4 bits, -7 to 7, the scale of a grid below
     max |w| / 7 that has the least squared error: so few steps are better spent on the many small weights.
     A channel of zeros has the scale 1.
+
+    A ternary layer, which has no numbers but 0 and two others, keeps three codes of 8 bits: all its channels have one
+    scale, of which the larger is 64 and the other rounded.
     """
+    if bits == 8 and is_ternary(weight):
+        return _quantize_ternary(weight)
     most = (1 << (bits - 1)) - 1
     rows = weight.detach().double().flatten(1)
     largest = rows.abs().amax(1)
@@ -43,6 +49,20 @@ def quantize_weight(weight: Tensor, bits: int = 8) -> tuple[Tensor, Tensor]:
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
     codes = (rows / best.double()[:, None]).round().clamp(-most, most)
     return codes.to(torch.int8).view(weight.shape), best
+
+
+def is_ternary(weight: Tensor) -> bool:
+    """Whether a weight has no numbers but 0 and two others at most, of different signs, and enough of them to say so."""
+    w = weight.detach()
+    return w.numel() >= 16 and bool(((w == w.amax()) | (w == w.amin()) | (w == 0)).all())
+
+
+def _quantize_ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
+    wide = weight.detach().double()
+    scale = (wide.abs().amax() / TERNARY_MOST).float()
+    scale = torch.where(scale < SMALLEST_SCALE, 1.0, scale)
+    codes = (wide / scale.double()).round().clamp(-TERNARY_MOST, TERNARY_MOST)
+    return codes.to(torch.int8), scale.expand(len(weight)).clone()
 
 
 def fake_quantize(x: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:
