@@ -12,7 +12,7 @@ import torch
 from netsuke.artifact.graph import Conv2d, Graph, Identity, Int8Conv2d, Node, Quantize, Write
 from netsuke.lowering.passes import drop_dead, fuse_taps
 from netsuke.nn.coding import Coding
-from netsuke.nn.quantized import fits, quantize_weight
+from netsuke.nn.quantized import fits, is_ternary, quantize_weight
 
 BitsOf = Callable[[str], int | None]  # by a layer's name
 
@@ -52,8 +52,12 @@ def _fits(node: Node) -> TypeGuard[Conv2d]:
 
 
 def _int8(node: Conv2d, source: int, code: Coding) -> Int8Conv2d:
-    weight, scale = (made.numpy() for made in quantize_weight(torch.from_numpy(node.weight), code.bits))
-    if node.weight_scale is not None:  # of a batch norm, which changes no codes
+    of = torch.from_numpy(node.weight)
+    settled = node.weight_scale is None or not is_ternary(of)  # the scales of a batch norm would hide the three values
+    weight, scale = (
+        x.numpy() for x in quantize_weight(torch.from_numpy(node.scaled_weight) if settled else of, code.bits)
+    )
+    if not settled:
         scale = scale * node.weight_scale
     return Int8Conv2d(
         node.name,
