@@ -16,6 +16,11 @@ from netsuke.artifact.graph import (
     Clamp,
     Concat,
     Conv2d,
+    FixedAveragePool,
+    FixedConv2d,
+    FixedCopy,
+    FixedMaxPool,
+    FixedNode,
     Graph,
     Identity,
     InputTransform,
@@ -30,8 +35,10 @@ from netsuke.artifact.graph import (
     Sigmoid,
     Step,
     Store,
+    ToFixed,
     TwoSlope,
 )
+from netsuke.artifact.infer import Inference, Value
 
 Shape = tuple[int, int, int]
 
@@ -169,6 +176,27 @@ def int8_conv2d(
     return Int8Conv2d(**{**node, **fields})
 
 
+def fixed_conv2d(
+    rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any
+) -> FixedConv2d:
+    """A fixed-point convolution of value 1 that stores value 2. `fields` as in `conv2d`."""
+    style, groups, bits = fields.pop("style", "normal"), fields.get("groups", 1), fields.get("bits", 8)
+    node = {
+        "name": "fixed",
+        "inputs": [1],
+        "epilogue": [Store(2)],
+        "weight": int8_weights(rng, style, outputs, *kernel, depth // groups, bits=bits),
+        "weight_scale": np.exp2(rng.integers(-9, -3, rng.choice([1, outputs]))).astype(np.float32),
+        "bias": floats(rng, "grid", outputs),
+    }
+    return FixedConv2d(**{**node, **fields})
+
+
+def fixed_scale(rng: np.random.Generator, unit: np.ndarray) -> float:
+    """Of a result: a multiple of every unit."""
+    return float(max(unit.max() * 2 ** int(rng.integers(0, 12)), 2.0**-32))
+
+
 def float_graph(shape: Shape, node: Node) -> Graph:
     """A graph of one node over value 0 that stores value 1."""
     return Graph("one_node", shape, [node], [Output(1, 4)])
@@ -184,6 +212,13 @@ def uint8_graph(shape: Shape, node: Node, step: Quantize | None = None) -> Graph
     """The input quantized as value 1, and node 1 over it, which stores value 2."""
     quantize = Identity("quantize", [0], [step or Quantize(40.0, 120, 1)])
     return Graph("one_int8_node", shape, [quantize, node], [Output(2, 4)])
+
+
+def fixed_graph(shape: Shape, node: Node, scale: float, zero: int) -> Graph:
+    """The input in fixed point as value 1, and node 1 over it, which makes value 2 and stores value 3."""
+    enter = Identity("enter", [0], [ToFixed(scale, zero, 1)])
+    leave = FixedCopy("leave", [2], [Store(3)])
+    return Graph("one_fixed_node", shape, [enter, node, leave], [Output(3, 4)])
 
 
 def residual_network(seed: int = 0, widths: tuple[int, ...] = (16, 32, 64), blocks: int = 3, size: int = 32) -> Graph:
@@ -294,7 +329,29 @@ def every_operator(seed: int = 0) -> Graph:
         Identity("gated", [3], [Multiply(13), Multiply(1), Store(14), Mean(15), Quantize(3.0, 5, 16, bits=4)]),
         int8_conv2d(rng, 6, 3, (1, 3), name="int4", inputs=[16], zero=5, bits=4, epilogue=[Store(17)]),
     ]
+    window = {"kernel": (2, 3), "stride": (1, 2), "padding": (1, 0, 0, 2)}
+    high = np.full(4, 3, np.float32)
+    nodes += [
+        Identity("enter", [3], [ToFixed(2.0**-4, 128, 18)]),
+        fixed_conv2d(
+            rng,
+            6,
+            4,
+            (2, 3),
+            name="fixed",
+            inputs=[18],
+            groups=2,
+            padding=(1, 0, 0, 2),
+            weight_scale=np.exp2(np.array([-7, -6, -7, -8], np.float32)),
+            epilogue=[Clamp(-high, high), ToFixed(2.0**-4, 100, 19), Store(20)],
+        ),
+        FixedMaxPool("largest", [19], [ToFixed(2.0**-3, 7, 21, bits=4)], **window),
+        FixedAveragePool("smooth", [19], [ToFixed(2.0**-5, 128, 22)], **window),
+        FixedCopy("side by side", [21, 22], [Store(23), ToFixed(2.0**-2, 3, 24)], before=1, after=3),
+        FixedCopy("sum", [22], [Add(22), Clamp(0 * high, high), Add(22), Store(25)]),
+    ]
     outputs = [Output(9, 2), Output(3, 4), Output(11, 4), Output(14, 4), Output(15, 2), Output(17, 4)]
+    outputs += [Output(20, 4), Output(23, 2), Output(25, 4)]
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
@@ -462,6 +519,19 @@ def int8_convolutions(draw: st.DrawFn, channels: int = 70, size: int = 9, whole_
 
 
 @st.composite
+def fixed_convolutions(draw: st.DrawFn, channels: int = 70, size: int = 9, whole_map: bool = False) -> Graph:
+    """A graph whose node 1 is one fixed-point convolution. whole_map: its kernel is the map, as a linear layer's."""
+    shape, fields = draw(_single(channels, size, whole_map))
+    rng = draw(seeds())
+    fields["bits"] = draw(st.sampled_from([4, 8]))
+    node = fixed_conv2d(rng, shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
+    scale = 2.0 ** draw(st.integers(-6, 1))
+    wide = fixed_scale(rng, scale * node.weight_scale.astype(np.float64))
+    node.epilogue = [ToFixed(wide, draw(st.sampled_from(ZEROS)), 2)]
+    return fixed_graph(shape, node, scale, draw(st.sampled_from(ZEROS)))
+
+
+@st.composite
 def quantize_steps(draw: st.DrawFn, rng: np.random.Generator, style: str, out: int) -> Quantize:
     bits = draw(st.sampled_from([4, 8]))
     zero = draw(st.sampled_from(ZEROS)) if bits == 8 else draw(st.sampled_from([0, 15, 8, 1]))
@@ -509,6 +579,7 @@ class _Growth:
         self.style = draw(st.sampled_from(STYLES))
         self.shape: Shape = (draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
         self.values: list[tuple[str, Shape]] = [("float32", self.shape)]
+        self.codes: dict[int, tuple[float, int]] = {}  # scale and zero of the fixed-point ones
         self.size = draw(st.integers(1, largest))
 
     def graph(self) -> Graph:
@@ -537,12 +608,20 @@ class _Growth:
         operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
         operators += ["binary_conv2d"] * 5 if self.ids("bits") else []
         operators += ["int8_conv2d"] * 5 if self.ids("uint8") else []
+        fixed = ["fixed_conv2d", "fixed_conv2d", "fixed_max_pool", "fixed_average_pool", "fixed_copy"]
+        operators += fixed if self.ids("fixed") else []
         operator = self.draw(st.sampled_from(operators))
-        kind = {"binary_conv2d": "bits", "int8_conv2d": "uint8"}.get(operator, "float32")
+        kind = {"binary_conv2d": "bits", "int8_conv2d": "uint8", **dict.fromkeys(fixed, "fixed")}.get(
+            operator, "float32"
+        )
         source = self.draw(st.sampled_from(self.ids(kind)))
         common = {"name": f"{operator} {position}", "inputs": [source]}
         node, shape = getattr(self, f"make_{operator}")(common, self.values[source][1])
-        node.epilogue = self.epilogue(shape)
+        if isinstance(node, FixedNode):
+            values = [Value("fixed", self.values[i][1], *self.codes[i]) for i in node.inputs]
+            node.epilogue = self.integer_epilogue(shape, Inference.unit_of(node, values))
+        else:
+            node.epilogue = self.epilogue(shape)
         return node
 
     # ------------------------------------------------------------------------------------------- operators
@@ -559,6 +638,23 @@ class _Growth:
         common["zero"] = self.draw(st.sampled_from(ZEROS))
         common["bits"] = self.draw(st.sampled_from([4, 8]))
         return self._convolution(int8_conv2d, common, shape)
+
+    def make_fixed_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        common["bits"] = self.draw(st.sampled_from([4, 8]))
+        return self._convolution(fixed_conv2d, common, shape, whole_map=self.draw(st.booleans()))
+
+    def make_fixed_max_pool(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        window = self.draw(pool_windows(*shape[1:]))
+        return FixedMaxPool(**common, **window), self._pooled(window, shape)
+
+    def make_fixed_average_pool(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        window = self.draw(pool_windows(*shape[1:]))
+        return FixedAveragePool(**common, **window), self._pooled(window, shape)
+
+    def make_fixed_copy(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        node, joined = self._joined(FixedCopy, "fixed", common, shape)
+        node.before, node.after = self.draw(st.integers(0, 5)), self.draw(st.integers(0, 5))  # type: ignore[attr-defined]
+        return node, (node.before + joined[0] + node.after, *joined[1:])  # type: ignore[attr-defined]
 
     def _convolution(
         self, build: Any, common: dict[str, Any], shape: Shape, whole_map: bool = False
@@ -594,10 +690,16 @@ class _Growth:
         return PadChannels(**common, before=before, after=after), (before + shape[0] + after, *shape[1:])
 
     def make_concat(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
-        fitting = [index for index in self.ids("float32") if self.values[index][1][1:] == shape[1:]]
+        return self._joined(Concat, "float32", common, shape)
+
+    def _joined(self, made: Any, kind: str, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        fitting = [index for index in self.ids(kind) if self.values[index][1][1:] == shape[1:]]
         inputs = self.draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
+        if kind == "fixed":  # their scales are not too far apart
+            least = min(self.codes[i][0] for i in inputs)
+            inputs = [i for i in inputs if self.codes[i][0] <= least * 2**30]
         channels = sum(self.values[index][1][0] for index in inputs)
-        return Concat(**{**common, "inputs": inputs}), (channels, *shape[1:])
+        return made(**{**common, "inputs": inputs}), (channels, *shape[1:])
 
     def make_identity(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         return Identity(**common), shape
@@ -607,14 +709,39 @@ class _Growth:
         floats = self.ids("float32")
         addable = [index for index in floats if self.values[index][1] == shape]
         factors = [index for index in floats if self.values[index][1] in (shape, (shape[0], 1, 1))]
-        kinds = ["affine", "two_slope", "sigmoid", "clamp", "store", "binarize", "quantize", "mean"]
+        kinds = ["affine", "two_slope", "sigmoid", "clamp", "store", "binarize", "quantize", "mean", "to_fixed"]
         kinds += ["add", "add"] if addable else []
         kinds += ["multiply", "multiply"] if factors else []
         drawn = self.draw(st.lists(st.sampled_from(kinds), max_size=5))
         endings = [["binarize"], ["store"], ["store", "binarize"], ["quantize"], ["store", "quantize"], ["mean"]]
-        if not {"binarize", "store", "quantize", "mean"} & set(drawn) or self.draw(st.booleans()):
+        endings.append(["to_fixed"])
+        if not {"binarize", "store", "quantize", "to_fixed", "mean"} & set(drawn) or self.draw(st.booleans()):
             drawn += self.draw(st.sampled_from(endings))
         return [self.step(kind, shape, addable, factors) for kind in drawn]
+
+    def integer_epilogue(self, shape: Shape, unit: np.ndarray) -> list[Step]:
+        addable = [
+            i
+            for i in self.ids("fixed")
+            if self.values[i][1] == shape and unit.max() <= self.codes[i][0] <= unit.min() * 2**30
+        ]
+        kinds = ["clamp", "store", *(["add", "add"] if addable else [])]
+        made: list[Step] = []
+        for kind in [*self.draw(st.lists(st.sampled_from(kinds), max_size=4)), "to_fixed"]:
+            if kind == "to_fixed":
+                made.append(
+                    self.to_fixed(shape, fixed_scale(self.rng, unit) if unit.max() < 2.0**16 else float(unit.max()))
+                )
+            else:
+                made.append(self.step(kind, shape, addable, []))
+        return made
+
+    def to_fixed(self, shape: Shape, scale: float) -> ToFixed:
+        bits = self.draw(st.sampled_from([4, 8]))
+        zero = self.draw(st.sampled_from(ZEROS if bits == 8 else (0, 15, 8, 1)))
+        self.values.append(("fixed", shape))
+        self.codes[len(self.values) - 1] = (scale, zero)
+        return ToFixed(scale, zero, len(self.values) - 1, bits)
 
     def step(self, kind: str, shape: Shape, addable: list[int], factors: list[int]) -> Step:
         channels = shape[0]
@@ -631,6 +758,8 @@ class _Growth:
             return Mean(len(self.values) - 1)
         if kind == "two_slope":
             return TwoSlope(self.floats(channels), self.floats(channels))
+        if kind == "to_fixed":
+            return self.to_fixed(shape, 2.0 ** self.draw(st.integers(-8, 3)))
         if kind == "clamp":
             return Clamp(self.floats(channels), self.floats(channels))
         self.values.append(({"store": "float32", "binarize": "bits", "quantize": "uint8"}[kind], shape))

@@ -71,6 +71,8 @@ class Fields {
     if (pair[0] > size || pair[1] > size - pair[0]) refuse(where_, std::string("'") + key + "' lies outside its tensor");
     return {pair[0], pair[1]};
   }
+  // The same object, of which nothing is asked for yet.
+  Fields again() const { return {json_, where_}; }
   void done() { check(used_ == json_.keys.size(), where_, "there is a key that does not belong"); }
 
  private:

@@ -1,5 +1,6 @@
 #include "graph/graph.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <iterator>
@@ -48,7 +49,7 @@ struct Reader {
   const Value& value(int64_t id, Kind kind, int64_t made, const std::string& where) const {
     check(id >= 0 && id < made, where, "a value is read before it is made");
     const Value& v = g.values[static_cast<size_t>(id)];
-    constexpr const char* kNames[] = {"float32", "bits", "uint8"};
+    constexpr const char* kNames[] = {"float32", "bits", "uint8", "fixed"};
     if (v.kind != kind) refuse(where, std::string("it reads a value that is not ") + kNames[static_cast<int>(kind)]);
     return v;
   }
@@ -102,14 +103,14 @@ struct Reader {
   }
 
   void convolution(Fields& f, Node& n, const Value& in) {
-    const bool binary = n.op == Op::binary_conv2d, int8 = n.op == Op::int8_conv2d;
+    const bool binary = n.op == Op::binary_conv2d, fixed = n.op == Op::fixed_conv2d, int8 = n.op == Op::int8_conv2d || fixed;
     f.integers("dilation", n.dilation, 1, MAX_KERNEL);
     window(f, n, in);
     n.channels = static_cast<int>(f.integer("channels", 1, MAX_CHANNELS));
     n.groups = static_cast<int>(f.integer("groups", 1, MAX_CHANNELS));
     check(in.channels % n.groups == 0 && n.channels % n.groups == 0, f.where(), "groups do not divide the channels");
     const int64_t of_group = in.channels / n.groups, length = of_group * n.kernel[0] * n.kernel[1];
-    check(length <= (int8 ? MAX_INT8_WINDOW : MAX_WINDOW), f.where(), "the window is too large");
+    check(length <= (fixed ? MAX_FIXED_WINDOW : int8 ? MAX_INT8_WINDOW : MAX_WINDOW), f.where(), "the window is too large");
     n.bias = floats(f, "bias", n.channels, true);
     const int64_t words = int64_t{n.kernel[0]} * n.kernel[1] * (binary ? (of_group + 31) / 32 : int8 ? (of_group + 3) / 4 : of_group);
     packed += n.groups * round_up(n.channels / n.groups, 16) * (4 + words);
@@ -130,10 +131,13 @@ struct Reader {
     n.weight = f.range("weight", bytes, static_cast<int64_t>(g.bits.size()));
     bits_left -= n.weight.count;
     check(bits_left >= 0, f.where(), "too much of the bits tensor is shared");
-    n.activation = floats(f, "activation", binary ? 2 : 1);
-    n.weight_scale = floats(f, "weight_scale", n.channels);
+    if (!fixed) n.activation = floats(f, "activation", binary ? 2 : 1);
+    n.weight_scale = fixed ? floats_or_one(f, "weight_scale", n.channels) : floats(f, "weight_scale", n.channels);
     if (int8) {
-      n.zero = static_cast<int>(f.integer("zero", 0, 255));
+      if (fixed)
+        fixed_units(f, n, in);
+      else
+        n.zero = static_cast<int>(f.integer("zero", 0, 255));
       const uint8_t* from = g.bits.data() + n.weight.offset;
       if (n.weight_bits == 8) {
         check(!std::memchr(from, 0x80, static_cast<size_t>(weights)), f.where(), "a weight is -128");
@@ -154,6 +158,36 @@ struct Reader {
     check(border_table <= MAX_BORDER_TABLE, f.where(), "there are too many border classes");
   }
 
+  // F[count] or F[1].
+  Range floats_or_one(Fields& f, const char* key, int64_t count) {
+    const std::vector<Json>& range = f.array(key, 2, 2);
+    const bool one = range[1].kind == Json::Kind::integer && range[1].number == 1;
+    Fields again = f.again();
+    return floats(again, key, one ? 1 : count);
+  }
+
+  // log2 of a scale, which is a power of two.
+  static int exponent_of(float scale, const std::string& where) {
+    int exponent;
+    const float fraction = std::frexp(scale, &exponent);
+    check(fraction == 0.5f && exponent - 1 >= -MAX_EXPONENT && exponent - 1 <= MAX_EXPONENT, where, "a scale is not a power of two");
+    return exponent - 1;
+  }
+
+  static void check_shift(int bits, const std::string& where) {
+    check(bits >= 0 && bits <= MAX_SHIFT, where, "scales do not lie as they should");
+  }
+
+  void fixed_units(Fields& f, Node& n, const Value& in) {
+    n.zero = in.zero;
+    for (int64_t k = 0; k < n.weight_scale.count; ++k)
+      n.unit.push_back(in.exponent + exponent_of(g.floats[static_cast<size_t>(n.weight_scale.offset + k)], f.where()));
+    for (int o = 0; n.bias.count && o < n.channels; ++o) {
+      const double whole = std::nearbyint(std::ldexp(g.floats[static_cast<size_t>(n.bias.offset + o)], -n.unit_of(o)));
+      check(std::fabs(whole) <= MAX_BIAS, f.where(), "a bias is too large");
+    }
+  }
+
   void pooling(Fields& f, Node& n, const Value& in) {
     n.channels = in.channels;
     if (n.op == Op::average_pool) {
@@ -167,6 +201,12 @@ struct Reader {
                                        n.stride[axis], n.padding[axis], 1);
       for (const BorderAxis::Class& c : b.classes) check(c.first < c.end, f.where(), "a window lies outside the image");
     }
+    if (n.op != Op::fixed_average_pool) return;
+    const int taps = n.kernel[0] * n.kernel[1];
+    int shift = 0;
+    while (1 << shift < taps) ++shift;
+    if (1 << shift != taps) shift = kAverageBits, n.multiplier = (2 * (1 << kAverageBits) + taps) / (2 * taps);
+    n.unit[0] -= shift;
   }
 
   void step(const Json& json, Node& n, int64_t made, const std::string& where) {
@@ -186,8 +226,9 @@ struct Reader {
     } else if (op == "add") {
       s.kind = StepKind::add;
       s.value = static_cast<int>(f.integer("value", 0, MAX_INTEGER));
-      const Value& v = value(s.value, Kind::float32, made, where);
+      const Value& v = value(s.value, n.fixed() ? Kind::fixed : Kind::float32, made, where);
       check(v.channels == c && v.height == n.out_h && v.width == n.out_w, where, "the shapes of a sum differ");
+      for (int unit : n.unit) check_shift(v.exponent - unit, where);
     } else if (op == "multiply") {
       s.kind = StepKind::multiply;
       s.value = static_cast<int>(f.integer("value", 0, MAX_INTEGER));
@@ -201,27 +242,38 @@ struct Reader {
       s.value = static_cast<int>(f.integer("out", 0, MAX_INTEGER));
       check(s.value == static_cast<int64_t>(g.values.size()), where, "values are not numbered in order");
       add_value(Kind::float32, c, 1, 1, where, n.out_h);
-    } else if (op == "binarize" || op == "quantize" || op == "store") {
-      s.kind = op == "store" ? StepKind::store : op == "quantize" ? StepKind::quantize : StepKind::binarize;
+    } else if (op == "binarize" || op == "quantize" || op == "to_fixed" || op == "store") {
+      s.kind = op == "store"      ? StepKind::store
+               : op == "quantize" ? StepKind::quantize
+               : op == "to_fixed" ? StepKind::to_fixed
+                                  : StepKind::binarize;
       s.value = static_cast<int>(f.integer("out", 0, MAX_INTEGER));
       check(s.value == static_cast<int64_t>(g.values.size()), where, "values are not numbered in order");
       if (s.kind == StepKind::binarize) {
         s.flip = f.integer("flip", 0, 1);
-        const std::vector<Json>& threshold = f.array("threshold", 2, 2);
-        const bool one = threshold[1].kind == Json::Kind::integer && threshold[1].number == 1;
-        Fields again(json, where);
-        s.a = floats(again, "threshold", one ? 1 : c);
+        s.a = floats_or_one(f, "threshold", c);
       }
-      if (s.kind == StepKind::quantize) {
-        s.a = floats(f, "multiplier", 1);
+      if (s.kind == StepKind::quantize || s.kind == StepKind::to_fixed) {
+        const bool fixed = s.kind == StepKind::to_fixed;
+        const float number = g.floats[static_cast<size_t>(floats(f, fixed ? "scale" : "multiplier", 1).offset)];
+        s.exponent = fixed ? exponent_of(number, where) : 0;
+        s.multiplier = fixed ? 1 / number : number;
+        for (int unit : n.unit) check_shift(s.exponent - unit, where);
         s.most = (1 << bits(f)) - 1;
         s.zero = static_cast<int>(f.integer("zero", 0, s.most));
       }
-      add_value(s.kind == StepKind::binarize ? Kind::bits : s.kind == StepKind::quantize ? Kind::uint8 : Kind::float32, c, n.out_h, n.out_w, where);
+      const Kind kind = s.kind == StepKind::binarize   ? Kind::bits
+                        : s.kind == StepKind::quantize ? Kind::uint8
+                        : s.kind == StepKind::to_fixed ? Kind::fixed
+                                                       : Kind::float32;
+      add_value(kind, c, n.out_h, n.out_w, where);
+      g.values.back().zero = s.zero, g.values.back().exponent = s.exponent;
     } else {
       refuse(where, "there is no step '" + op + "'");
     }
     f.done();
+    const bool of_integers = s.kind == StepKind::add || s.kind == StepKind::clamp || s.kind == StepKind::store || s.kind == StepKind::to_fixed;
+    check(!n.fixed() || of_integers, where, "a fixed-point node has no such step");
     n.epilogue.push_back(s);
   }
 
@@ -230,38 +282,47 @@ struct Reader {
     Node n;
     n.op_name = f.text("op"), n.name = f.text("name");
     check(static_cast<int64_t>(n.name.size()) <= MAX_NAME, f.where(), "its name is too long");
-    constexpr const char* kOps[] = {"conv2d",       "binary_conv2d", "int8_conv2d", "max_pool",
-                                    "average_pool", "pad_channels",  "concat",      "identity"};
+    constexpr const char* kOps[] = {"conv2d",         "binary_conv2d",      "int8_conv2d", "fixed_conv2d",
+                                    "fixed_max_pool", "fixed_average_pool", "fixed_copy",  "max_pool",
+                                    "average_pool",   "pad_channels",       "concat",      "identity"};
     size_t op = 0;
     while (op < std::size(kOps) && n.op_name != kOps[op]) ++op;
     if (op == std::size(kOps)) refuse(f.where(), "there is no operator '" + n.op_name + "'");
     n.op = static_cast<Op>(op);
 
     const int64_t made = static_cast<int64_t>(g.values.size());
-    for (const Json& id : f.array("inputs", 1, n.op == Op::concat ? MAX_INPUTS : 1)) {
+    const Kind reads = n.op == Op::binary_conv2d ? Kind::bits
+                       : n.op == Op::int8_conv2d ? Kind::uint8
+                       : n.fixed()               ? Kind::fixed
+                                                 : Kind::float32;
+    const bool joins = n.op == Op::concat || n.op == Op::fixed_copy;
+    for (const Json& id : f.array("inputs", 1, joins ? MAX_INPUTS : 1)) {
       check(id.kind == Json::Kind::integer, f.where(), "an input is not a number");
-      value(id.number, n.op == Op::binary_conv2d ? Kind::bits : n.op == Op::int8_conv2d ? Kind::uint8 : Kind::float32, made,
-            f.where());
+      value(id.number, reads, made, f.where());
       n.inputs.push_back(static_cast<int>(id.number));
     }
     const Value in = g.values[static_cast<size_t>(n.inputs[0])];
     n.channels = in.channels, n.out_h = in.height, n.out_w = in.width;
     if (n.convolves()) {
       convolution(f, n, in);
-    } else if (n.op == Op::max_pool || n.op == Op::average_pool) {
+    } else if (n.pools()) {
+      if (n.fixed()) n.zero = in.zero, n.unit = {in.exponent};
       pooling(f, n, in);
-    } else if (n.op == Op::pad_channels) {
-      n.before = static_cast<int>(f.integer("before", 0, MAX_CHANNELS));
-      const int64_t channels = n.channels + n.before + f.integer("after", 0, MAX_CHANNELS);
-      check(channels <= MAX_CHANNELS, f.where(), "there are too many channels");
-      n.channels = static_cast<int>(channels);
-    } else if (n.op == Op::concat) {
+    } else if (joins || n.op == Op::pad_channels) {
       int64_t channels = 0;
+      if (n.op != Op::concat) {
+        n.before = static_cast<int>(f.integer("before", 0, MAX_CHANNELS));
+        channels = n.before + f.integer("after", 0, MAX_CHANNELS);
+      }
+      if (n.fixed()) n.unit = {in.exponent};
       for (int id : n.inputs) {
         const Value& v = g.values[static_cast<size_t>(id)];
         check(v.height == in.height && v.width == in.width, f.where(), "the maps to concatenate differ in size");
         channels += v.channels;
+        if (n.fixed()) n.unit[0] = std::min(n.unit[0], v.exponent);
       }
+      for (int id : n.inputs)
+        if (n.fixed()) check_shift(g.values[static_cast<size_t>(id)].exponent - n.unit[0], f.where());
       check(channels <= MAX_CHANNELS, f.where(), "there are too many channels");
       n.channels = static_cast<int>(channels);
     }
@@ -269,7 +330,7 @@ struct Reader {
     const std::vector<Json>& steps = f.array("epilogue", 1, MAX_STEPS);
     int64_t taps = 0;  // of one element of the result
     if (n.convolves()) taps = int64_t{n.kernel[0]} * n.kernel[1] * (in.channels / n.groups);
-    if (n.op == Op::max_pool || n.op == Op::average_pool) taps = int64_t{n.kernel[0]} * n.kernel[1];
+    if (n.pools()) taps = int64_t{n.kernel[0]} * n.kernel[1];
     work += int64_t{n.channels} * n.out_h * n.out_w * (taps + static_cast<int64_t>(steps.size()));
     check(work <= MAX_MACS, f.where(), "the network needs too many operations");
     bool writes = false;

@@ -14,23 +14,40 @@ struct Range {
   int64_t offset = 0, count = 0;
 };
 
-enum class StepKind { affine, add, multiply, two_slope, sigmoid, clamp, binarize, quantize, store, mean };
+enum class StepKind { affine, add, multiply, two_slope, sigmoid, clamp, binarize, quantize, to_fixed, store, mean };
 
 struct Step {
   StepKind kind;
-  Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold; quantize multiplier
+  Range a, b;         // affine scale, shift; two_slope positive, negative; clamp low, high; binarize threshold
   int value = 0;      // add, multiply: the value read; binarize, quantize, store, mean: the value made
   bool flip = false;
-  int zero = 0, most = 255;  // quantize: the code of 0, the largest one
+  int zero = 0, most = 255;  // quantize, to_fixed: the code of 0, the largest one
+  float multiplier = 0;      // quantize
+  int exponent = 0;          // to_fixed: its scale is 2^exponent
 
   bool reads() const { return kind == StepKind::add || kind == StepKind::multiply; }
   bool writes() const { return writes_map() || kind == StepKind::mean; }
   bool writes_map() const {
-    return kind == StepKind::binarize || kind == StepKind::quantize || kind == StepKind::store;
+    return kind == StepKind::binarize || kind == StepKind::quantize || kind == StepKind::to_fixed || kind == StepKind::store;
   }
 };
 
-enum class Op { conv2d, binary_conv2d, int8_conv2d, max_pool, average_pool, pad_channels, concat, identity };
+enum class Op {
+  conv2d,
+  binary_conv2d,
+  int8_conv2d,
+  fixed_conv2d,
+  fixed_max_pool,
+  fixed_average_pool,
+  fixed_copy,
+  max_pool,
+  average_pool,
+  pad_channels,
+  concat,
+  identity
+};
+
+constexpr int kAverageBits = 22;  // of the fraction by which a fixed_average_pool multiplies
 
 struct Node {
   Op op;
@@ -42,19 +59,28 @@ struct Node {
   int kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, padding[4] = {0, 0, 0, 0};
   int groups = 1;
   Range weight, bias, activation, weight_offset, weight_scale;
-  int zero = 0, weight_bits = 8;  // int8_conv2d
+  int zero = 0, weight_bits = 8;  // int8_conv2d, fixed_conv2d: of what it reads, of a weight
+  std::vector<int> unit;         // of a fixed-point node, by channel or one for all: 1 stands for 2^unit
+  int multiplier = 1;            // fixed_average_pool
   bool inside_divisor = false;
   int before = 0;                // pad_channels
 
-  bool convolves() const { return op == Op::conv2d || op == Op::binary_conv2d || op == Op::int8_conv2d; }
+  bool convolves() const { return op <= Op::fixed_conv2d; }
+  bool fixed() const { return op >= Op::fixed_conv2d && op <= Op::fixed_copy; }
+  bool pools() const {
+    return op == Op::max_pool || op == Op::average_pool || op == Op::fixed_max_pool || op == Op::fixed_average_pool;
+  }
+  int unit_of(int channel) const { return unit.size() == 1 ? unit[0] : unit[static_cast<size_t>(channel)]; }
 };
 
-enum class Kind { float32, bits, uint8 };
+enum class Kind { float32, bits, uint8, fixed };
 
 struct Value {
   Kind kind;
   int channels, height, width;
+  int zero = 0, exponent = 0;  // of a fixed-point value, which stands for (q - zero) * 2^exponent
   int64_t elements() const { return int64_t{channels} * height * width; }
+  bool coded() const { return kind == Kind::uint8 || kind == Kind::fixed; }  // one byte a number
 };
 
 struct Output {

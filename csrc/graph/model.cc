@@ -125,7 +125,7 @@ void Model::plan() {
     const Value& v = graph_.values[static_cast<size_t>(id)];
     const Halo& halo = halos[static_cast<size_t>(id)];
     const int64_t pixel = v.kind == Kind::bits    ? pixel_bytes(v.channels)
-                          : v.kind == Kind::uint8 ? v.channels
+                          : v.coded()             ? v.channels
                                                   : 4 * (id == 0 ? v.channels : round_up(v.channels, 16));
     const int64_t row = pixel * (halo.left + v.width + halo.right);
     places_[static_cast<size_t>(id)] = {{nullptr, pixel, row}, halo};
@@ -240,7 +240,7 @@ void Model::set_value(int id, const float* planes) {
         uint8_t* pixel = map.data + y * map.row + x * map.pixel;
         if (v.kind == Kind::float32)
           std::memcpy(pixel + c * 4, &number, 4);
-        else if (v.kind == Kind::uint8)
+        else if (v.coded())
           pixel[c] = static_cast<uint8_t>(number);
         else
           pixel[c / 8] = static_cast<uint8_t>((pixel[c / 8] & ~(1 << (c % 8))) | (number > 0) << (c % 8));
@@ -256,7 +256,7 @@ void Model::get_value(int id, float* planes) const {
         const uint8_t* pixel = map.data + y * map.row + x * map.pixel;
         if (v.kind == Kind::float32)
           std::memcpy(planes, pixel + c * 4, 4);
-        else if (v.kind == Kind::uint8)
+        else if (v.coded())
           *planes = pixel[c];
         else
           *planes = static_cast<float>((pixel[c / 8] >> (c % 8) & 1) * 2 - 1);
@@ -280,10 +280,11 @@ void Model::plan_input() {
     for (int id : node.inputs) readers += id == 0;
     for (const Step& s : node.epilogue) readers += s.reads() && s.value == 0;
   }
-  if (n.op != Op::identity || readers != 1 || n.epilogue.size() != 1 || n.epilogue[0].kind != StepKind::quantize) return;
   const Step& s = n.epilogue[0];
+  const bool codes = s.kind == StepKind::quantize || s.kind == StepKind::to_fixed;
+  if (n.op != Op::identity || readers != 1 || n.epilogue.size() != 1 || !codes) return;
   input_.map = places_[static_cast<size_t>(s.value)].map;
-  input_.codes = true, input_.multiplier = g.floats[static_cast<size_t>(s.a.offset)], input_.zero = static_cast<float>(s.zero);
+  input_.codes = true, input_.multiplier = s.multiplier, input_.zero = static_cast<float>(s.zero);
   input_.most = static_cast<float>(s.most);
   first_task_ = 1;
 }

@@ -1,6 +1,7 @@
 #include "graph/prepare.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace netsuke {
@@ -74,7 +75,8 @@ uint32_t flag_of(StepKind kind) {
     case StepKind::clamp: return Stage::kClamp;
     case StepKind::store: return Stage::kStore;
     case StepKind::binarize: return Stage::kBinarize;
-    case StepKind::quantize: return Stage::kQuantize;
+    case StepKind::quantize:
+    case StepKind::to_fixed: return Stage::kQuantize;
     case StepKind::multiply: return Stage::kMultiply;
     case StepKind::sigmoid: return Stage::kSigmoid;
     case StepKind::mean: return Stage::kMean;
@@ -126,12 +128,70 @@ Epilogue epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<P
         stage.bits = map;
         break;
       case StepKind::quantize:
-        stage.multiplier = a[0], stage.zero = static_cast<float>(s.zero), stage.most = static_cast<float>(s.most);
+      case StepKind::to_fixed:
+        stage.multiplier = s.multiplier, stage.zero = static_cast<float>(s.zero), stage.most = static_cast<float>(s.most);
         stage.codes = map;
         break;
     }
   }
   return {t.stages.data(), static_cast<int>(t.stages.size()), n.channels};
+}
+
+// The nearest int32.
+int32_t saturated(double x) {
+  return static_cast<int32_t>(std::clamp(std::nearbyint(x), -2147483648.0, 2147483647.0));
+}
+
+// One number a channel, of(channel).
+template <class Of>
+const int32_t* by_channel(Task& t, const Node& n, Of of) {
+  t.kept_integers.emplace_back(static_cast<size_t>(round_up(n.channels, 16)));
+  int32_t* numbers = t.kept_integers.back().data();
+  for (int c = 0; c < n.channels; ++c) numbers[c] = of(c);
+  return numbers;
+}
+
+FixedEpilogue fixed_epilogue_of(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places) {
+  uint32_t reached = FixedStage::kAll;
+  for (const Step& s : n.epilogue) {
+    const uint32_t flag = s.kind == StepKind::add     ? FixedStage::kAdd
+                          : s.kind == StepKind::clamp ? FixedStage::kClamp
+                          : s.kind == StepKind::store ? FixedStage::kStore
+                                                      : FixedStage::kCodes;
+    if (flag <= reached) t.fixed_stages.push_back({});
+    reached = flag;
+    FixedStage& stage = t.fixed_stages.back();
+    stage.flags |= flag;
+    const Value& value = g.values[static_cast<size_t>(s.value)];
+    const Map& map = places[static_cast<size_t>(s.value)].map;
+    const float *low = g.floats.data() + s.a.offset, *high = g.floats.data() + s.b.offset;
+    switch (flag) {
+      case FixedStage::kAdd:
+        stage.add = map, stage.add_zero = value.zero;
+        stage.add_shift = by_channel(t, n, [&](int c) { return value.exponent - n.unit_of(c); });
+        break;
+      case FixedStage::kClamp:
+        stage.low = by_channel(t, n, [&](int c) { return saturated(std::ldexp(low[c], -n.unit_of(c))); });
+        stage.high = by_channel(t, n, [&](int c) { return saturated(std::ldexp(high[c], -n.unit_of(c))); });
+        break;
+      case FixedStage::kStore: {
+        stage.store = map;
+        t.kept.emplace_back(static_cast<size_t>(round_up(n.channels, 16)));
+        float* unit = t.kept.back().data();
+        for (int c = 0; c < n.channels; ++c) unit[c] = std::ldexp(1.0f, n.unit_of(c));
+        stage.unit = unit;
+        break;
+      }
+      default: {
+        const auto shift = [&](int c) { return s.exponent - n.unit_of(c); };
+        stage.codes = map, stage.zero = s.zero, stage.most = s.most;
+        stage.shift = by_channel(t, n, shift);
+        stage.half = by_channel(t, n, [&](int c) { return shift(c) ? (1 << (shift(c) - 1)) - 1 : 0; });
+        stage.odd = by_channel(t, n, [&](int c) { return shift(c) ? 1 : 0; });
+      }
+    }
+  }
+  return {t.fixed_stages.data(), static_cast<int>(t.fixed_stages.size()), n.channels};
 }
 
 // `count` <= 32 bits from bit `at` on. The buffer has slack behind it.
@@ -264,7 +324,7 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   c.weight = t.weight.data();
 
   const int64_t tile = c.groups == 1 ? int64_t{t.blocks.front().vectors} * lanes : round_up(n.channels, lanes) + kTileSlack;
-  const bool together = c.gathered || (n.op == Op::int8_conv2d && t.kernels->tiles);
+  const bool together = c.gathered || ((n.op == Op::int8_conv2d || n.op == Op::fixed_conv2d) && t.kernels->tiles);
   cut(t, n, together ? length * 4 : 0, tile, c.groups == 1 ? c.block_count : 1, threads);
   c.units = t.units;
 
@@ -379,8 +439,9 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
   const int of_group = in.channels / n.groups, taps = n.kernel[0] * n.kernel[1];
   prepare_conv(t, a.conv, n, in, from, of_group, 8, threads);
   t.base = Buffer<int32_t>(static_cast<size_t>(n.channels));
-  t.scale = Buffer<float>(static_cast<size_t>(n.channels));
-  const double activation = g.floats[static_cast<size_t>(n.activation.offset)];
+  a.fixed = n.fixed();
+  if (!a.fixed) t.scale = Buffer<float>(static_cast<size_t>(n.channels));
+  const double activation = a.fixed ? 0 : g.floats[static_cast<size_t>(n.activation.offset)];
   pack(t, c, [&](int o, uint32_t* to, int64_t width) {
     const uint8_t* bytes = g.bits.data() + n.weight.offset;
     int64_t k = int64_t{o} * taps * of_group;
@@ -392,12 +453,19 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
         to[(int64_t{s} * c.words + i / 4) * width] |= uint32_t{static_cast<uint8_t>(weight)} << (i % 4 * 8);
         sum += weight;
       }
-    t.base[static_cast<size_t>(o)] = static_cast<int32_t>((t.kernels->code_offset - n.zero) * sum);
+    const int64_t base = (t.kernels->code_offset - n.zero) * sum;
+    if (a.fixed) {
+      const float bias = n.bias.count ? g.floats[static_cast<size_t>(n.bias.offset + o)] : 0;
+      const auto whole = static_cast<int64_t>(std::nearbyint(std::ldexp(double{bias}, -n.unit_of(o))));
+      t.base[static_cast<size_t>(o)] = static_cast<int32_t>(static_cast<uint32_t>(base + whole));
+      return;
+    }
+    t.base[static_cast<size_t>(o)] = static_cast<int32_t>(base);
     t.scale[static_cast<size_t>(o)] =
         static_cast<float>(static_cast<double>(g.floats[static_cast<size_t>(n.weight_scale.offset + o)]) * activation);
   });
-  a.base = t.base.data(), a.scale = t.scale.data(), a.tiled = t.kernels->tiles;
-  a.bias = n.bias.count ? keep(t, g, n.bias) : zeros;
+  a.base = t.base.data(), a.tiled = t.kernels->tiles;
+  if (!a.fixed) a.scale = t.scale.data(), a.bias = n.bias.count ? keep(t, g, n.bias) : zeros;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->int8_conv(task.int8, unit, s); };
 }
 
@@ -409,6 +477,31 @@ void prepare_pool(Task& t, const Node& n, const Value& in, const Place& from, in
   cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
   a.units = t.units;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->pool(task.pool, unit, s); };
+}
+
+void prepare_fixed_pool(Task& t, const Node& n, const Value& in, const Place& from, int threads) {
+  FixedPoolArgs& a = t.fixed_pool;
+  a.window = window_of(n, in);
+  a.map = from.map;
+  a.average = n.op == Op::fixed_average_pool, a.zero = n.zero, a.multiplier = n.multiplier;
+  cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
+  a.units = t.units;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->fixed_pool(task.fixed_pool, unit, s); };
+}
+
+void prepare_fixed_copy(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
+  int at = n.before;
+  for (int id : n.inputs) {
+    const Value& v = g.values[static_cast<size_t>(id)];
+    t.fixed_sources.push_back({places[static_cast<size_t>(id)].map, v.channels, at, v.zero, v.exponent - n.unit[0]});
+    at += v.channels;
+  }
+  FixedCopyArgs& a = t.fixed_copy;
+  a.width = n.out_w;
+  a.sources = t.fixed_sources.data(), a.source_count = static_cast<int>(t.fixed_sources.size());
+  cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
+  a.units = t.units;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->fixed_copy(task.fixed_copy, unit, s); };
 }
 
 void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
@@ -439,7 +532,7 @@ Halo halo_of(const Node& n, const Value& in) {
   return {n.padding[0], n.padding[1],
           behind(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]),
           behind(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]),
-          static_cast<uint8_t>(n.op == Op::int8_conv2d ? n.zero : 0)};
+          static_cast<uint8_t>(n.zero)};
 }
 
 std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::vector<Place>& places, const float* zeros,
@@ -449,13 +542,23 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
   t.kernels = &kernels;
   const Value& in = graph.values[static_cast<size_t>(node.inputs[0])];
   const Place& from = places[static_cast<size_t>(node.inputs[0])];
-  const Epilogue epilogue = epilogue_of(t, graph, node, places);
+  if (node.fixed())
+    t.int8.integers = t.fixed_pool.epilogue = t.fixed_copy.epilogue = fixed_epilogue_of(t, graph, node, places);
+  const Epilogue epilogue = node.fixed() ? Epilogue{} : epilogue_of(t, graph, node, places);
   t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
   switch (node.op) {
     case Op::binary_conv2d:
       prepare_binary(t, graph, node, in, from, threads);
       break;
+    case Op::fixed_max_pool:
+    case Op::fixed_average_pool:
+      prepare_fixed_pool(t, node, in, from, threads);
+      break;
+    case Op::fixed_copy:
+      prepare_fixed_copy(t, graph, node, places, threads);
+      break;
     case Op::int8_conv2d:
+    case Op::fixed_conv2d:
       prepare_int8(t, graph, node, in, from, zeros, threads);
       break;
     case Op::conv2d:

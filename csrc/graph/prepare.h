@@ -44,16 +44,21 @@ struct Task {
   Int8ConvArgs int8{};
   PoolArgs pool{};
   CopyArgs copy{};
+  FixedPoolArgs fixed_pool{};
+  FixedCopyArgs fixed_copy{};
 
   std::vector<MeanArgs> means;  // to end when all units are done
 
   std::vector<Stage> stages;
+  std::vector<FixedStage> fixed_stages;
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
+  std::vector<FixedSource> fixed_sources;
   Buffer<uint32_t> weight, word_mask;
   SparseWeights sparse_weights;
   Buffer<float> scale, offset, border_base, constant;
   std::vector<Buffer<float>> row_sums, kept;
+  std::vector<Buffer<int32_t>> kept_integers;
   Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
 

@@ -5,6 +5,7 @@
 #include "kernels/conv/walk.inl"
 #include "kernels/epilogue/sigmoid.inl"
 #include "kernels/epilogue/epilogue.inl"
+#include "kernels/epilogue/fixed.inl"
 #include "kernels/conv/tile.inl"
 #include "kernels/binary_conv/binary_conv.inl"
 #include "kernels/float_conv/float_conv.inl"
@@ -12,12 +13,13 @@
 #include "kernels/int8_conv/int8_conv.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/copy/copy.inl"
+#include "kernels/fixed/fixed.inl"
 #include "kernels/mean/mean.inl"
 #include "kernels/transform/transform.inl"
 
 namespace {
 constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset,
                                        binary_conv,  float_conv,   sparse_linear, int8_conv,   pool,
-                                       copy,         mean,         transform_u8,  transform_f32, binary_loop,
-                                       float_loop,   int8_loop};
+                                       copy,         fixed_pool,   fixed_copy,    mean,        transform_u8,
+                                       transform_f32, binary_loop, float_loop,    int8_loop};
 }

@@ -61,6 +61,24 @@ struct Epilogue {
   int channels;  // O
 };
 
+// The epilogue of a fixed-point node, over 32-bit integers: add, clamp, store, codes, in this order, each there or not.
+struct FixedStage {
+  enum Flag : uint32_t { kAdd = 1, kClamp = 2, kStore = 4, kCodes = 8, kAll = 16 };
+  uint32_t flags;
+  Map add, store, codes;  // uint8, float, uint8
+  int add_zero, zero, most;
+  // By channel. A result is shifted right by `shift`, rounded with half = 2^(shift - 1) - 1 and odd = 1, or 0 and 0 where it
+  // is not shifted.
+  const int32_t *add_shift, *low, *high, *shift, *half, *odd;
+  const float* unit;      // store: what 1 stands for
+};
+
+struct FixedEpilogue {
+  const FixedStage* stages;
+  int count;
+  int channels;  // O
+};
+
 // ---------------------------------------------------------------------------------------------- work
 // A family's `run(args, unit, scratch)` does one unit: a run of `chunk` pixels and every `splits`-th share of the
 // channels, epilogue included. Units are independent of one another. units = ceil(H*W / chunk) * splits.
@@ -146,6 +164,8 @@ struct Int8ConvArgs {
   const int32_t* base;      // [O]: S = base + what the dot products of code_offset give
   const float *scale, *bias;  // [O]: A, bias
   bool tiled;               // use the tiles of an instruction set that has them
+  bool fixed;               // a fixed-point convolution: y is S, with the bias in `base`, and goes through `integers`
+  FixedEpilogue integers;
 };
 
 struct PoolArgs {
@@ -169,6 +189,28 @@ struct CopyArgs {
   int source_count;
   bool direct;              // the epilogue reads the sources, not a tile that they are copied to
   Epilogue epilogue;
+};
+
+struct FixedPoolArgs {
+  Units units;
+  Window window;
+  Map map;
+  bool average;
+  int zero, multiplier;
+  FixedEpilogue epilogue;
+};
+
+struct FixedSource {
+  Map map;
+  int channels, at, zero, shift;
+};
+
+struct FixedCopyArgs {
+  Units units;
+  int width;                // of the result, in pixels
+  const FixedSource* sources;
+  int source_count;
+  FixedEpilogue epilogue;
 };
 
 // What is left of a mean when all units are done: mean[c] = (row_sums[0][c] + row_sums[1][c] + ...) / (height * width).
@@ -215,6 +257,8 @@ struct Kernels {
   void (*int8_conv)(const Int8ConvArgs&, int unit, const Scratch&);
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
+  void (*fixed_pool)(const FixedPoolArgs&, int unit, const Scratch&);
+  void (*fixed_copy)(const FixedCopyArgs&, int unit, const Scratch&);
   void (*mean)(const MeanArgs&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
   bool (*transform_f32)(const TransformArgs&, const float* planes);  // false if a number is not finite

@@ -64,8 +64,9 @@ def _some_graphs() -> list[Graph]:
         graphs.sparse_linears(),
     ]
     kinds = st.one_of(
-        graphs.graphs(), graphs.binary_convolutions(), graphs.int8_convolutions(), graphs.convolutions(), graphs.pools()
-    )
+        graphs.graphs(), graphs.binary_convolutions(), graphs.int8_convolutions(),
+        graphs.fixed_convolutions(), graphs.convolutions(), graphs.pools(),
+    )  # fmt: skip
 
     @settings(
         max_examples=FILES, derandomize=True, database=None, phases=[Phase.generate], deadline=None,

@@ -27,6 +27,7 @@ from netsuke.artifact.graph import (
     Quantize,
     Sigmoid,
     Store,
+    ToFixed,
     TwoSlope,
 )
 
@@ -123,6 +124,18 @@ def test_int8_linear(isa: str, graph: Graph, style: str) -> None:
 
 
 @settings(max_examples=75)
+@given(graph=graphs.fixed_convolutions(), style=STYLES, threads=st.integers(1, 3))
+def test_fixed_convolution(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style), threads)
+
+
+@settings(max_examples=30)
+@given(graph=graphs.fixed_convolutions(channels=200, size=4, whole_map=True), style=STYLES)
+def test_fixed_linear(isa: str, graph: Graph, style: str) -> None:
+    check(graph, isa, some_images(graph, style, batch=2))
+
+
+@settings(max_examples=75)
 @given(graph=graphs.pools(), style=STYLES, threads=st.integers(1, 3))
 def test_pools(isa: str, graph: Graph, style: str, threads: int) -> None:
     check(graph, isa, some_images(graph, style), threads)
@@ -170,8 +183,16 @@ def test_convolutions_of_many_chunks(isa: str, threads: int) -> None:
             graphs.bits_graph(shape, graphs.binary_conv2d(rng, 5, 70, kernel, **window)),
             graphs.float_graph(shape, graphs.conv2d(rng, 5, 70, kernel, **window)),
             graphs.uint8_graph(shape, graphs.int8_conv2d(rng, 5, 70, kernel, **window)),
+            fixed_graph(rng, shape, 70, kernel, window),
         ):
             check(graph, isa, some_images(graph), threads)
+
+
+def fixed_graph(
+    rng: np.random.Generator, shape: tuple[int, int, int], outputs: int, kernel: tuple[int, int], window: Any
+) -> Graph:
+    node = graphs.fixed_conv2d(rng, shape[0], outputs, kernel, epilogue=[ToFixed(0.25, 128, 2)], **window)
+    return graphs.fixed_graph(shape, node, 2.0**-4, 128)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

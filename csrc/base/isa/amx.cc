@@ -29,14 +29,16 @@ struct TileShapes {
 #include "kernels/conv/walk.inl"
 #include "kernels/epilogue/sigmoid.inl"
 #include "kernels/epilogue/epilogue.inl"
+#include "kernels/epilogue/fixed.inl"
 #include "kernels/conv/tile.inl"
 #include "kernels/int8_conv/int8_conv.inl"
 
 // The rest of the table is that of avx512vpopcnt: base/cpu.cc puts the two together, for what runs before the processor is
 // known must not be compiled with these flags.
 namespace {
-constexpr netsuke::Kernels kKernels = {"amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, nullptr, int8_conv,
-                                       nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, int8_loop};
+constexpr netsuke::Kernels kKernels = {
+    "amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, nullptr, int8_conv, nullptr,
+    nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, nullptr, int8_loop};
 }
 
 const netsuke::Kernels& netsuke::amx_kernels() { return kKernels; }

@@ -42,6 +42,20 @@ inline U u_broadcast(const uint8_t* p) {
 }
 inline U u_zero() { return _mm256_setzero_si256(); }
 inline U u_add(U a, U b) { return _mm256_add_epi32(a, b); }
+inline U u_and(U a, U b) { return _mm256_and_si256(a, b); }
+inline U u_mul(U a, U b) { return _mm256_mullo_epi32(a, b); }
+inline U u_shl(U a, U n) { return _mm256_sllv_epi32(a, n); }
+inline U u_sra(U a, U n) { return _mm256_srav_epi32(a, n); }
+inline U i_max(U a, U b) { return _mm256_max_epi32(a, b); }
+inline U i_min(U a, U b) { return _mm256_min_epi32(a, b); }
+inline U u_load_codes(const uint8_t* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline void u_store_codes(uint8_t* p, U words, int count) {
+  const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  const long long bytes = _mm_cvtsi128_si64(_mm_packus_epi16(shorts, shorts));
+  __builtin_memcpy(p, &bytes, static_cast<size_t>(count));
+}
 inline F f_from_i32(U a) { return _mm256_cvtepi32_ps(a); }
 inline F f_pow2(F k) {
   return _mm256_castsi256_ps(u_add(_mm256_slli_epi32(_mm256_castps_si256(k), 23), u_set1(0x3f800000u)));
@@ -93,12 +107,7 @@ inline D d_dot(D acc, C w, Q q) {
 }
 inline U d_total(D acc) { return acc; }
 
-inline void f_store_codes(uint8_t* p, F y, int count) {
-  const U words = _mm256_cvtps_epi32(y);  // to nearest even
-  const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  const long long bytes = _mm_cvtsi128_si64(_mm_packus_epi16(shorts, shorts));
-  __builtin_memcpy(p, &bytes, static_cast<size_t>(count));
-}
+inline void f_store_codes(uint8_t* p, F y, int count) { u_store_codes(p, _mm256_cvtps_epi32(y), count); }  // to nearest even
 
 }  // namespace
 

@@ -34,6 +34,18 @@ inline U u_broadcast(const uint8_t* p) {
 }
 inline U u_zero() { return _mm512_setzero_si512(); }
 inline U u_add(U a, U b) { return _mm512_add_epi32(a, b); }
+inline U u_and(U a, U b) { return _mm512_and_si512(a, b); }
+inline U u_mul(U a, U b) { return _mm512_mullo_epi32(a, b); }
+inline U u_shl(U a, U n) { return _mm512_sllv_epi32(a, n); }
+inline U u_sra(U a, U n) { return _mm512_srav_epi32(a, n); }
+inline U i_max(U a, U b) { return _mm512_max_epi32(a, b); }
+inline U i_min(U a, U b) { return _mm512_min_epi32(a, b); }
+inline U u_load_codes(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline void u_store_codes(uint8_t* p, U words, int count) {
+  _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1u << count) - 1), _mm512_cvtepi32_epi8(words));
+}
 inline F f_from_i32(U a) { return _mm512_cvtepi32_ps(a); }
 inline F f_pow2(F k) {
   return _mm512_castsi512_ps(u_add(_mm512_slli_epi32(_mm512_castps_si512(k), 23), u_set1(0x3f800000u)));
@@ -43,7 +55,4 @@ using D = U;
 inline D d_zero() { return u_zero(); }
 inline U d_total(D acc) { return acc; }
 
-inline void f_store_codes(uint8_t* p, F y, int count) {
-  const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(y));  // to nearest even
-  _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1u << count) - 1), bytes);
-}
+inline void f_store_codes(uint8_t* p, F y, int count) { u_store_codes(p, _mm512_cvtps_epi32(y), count); }  // to nearest even

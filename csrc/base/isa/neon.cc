@@ -62,6 +62,29 @@ inline U u_broadcast(const uint8_t* p) {
 }
 inline U u_zero() { return u_set1(0); }
 inline U u_add(U x, U y) { return {vaddq_u32(x.a, y.a), vaddq_u32(x.b, y.b)}; }
+inline U u_and(U x, U y) { return {vandq_u32(x.a, y.a), vandq_u32(x.b, y.b)}; }
+inline U u_mul(U x, U y) { return {vmulq_u32(x.a, y.a), vmulq_u32(x.b, y.b)}; }
+inline int32x4_t as_i32(uint32x4_t x) { return vreinterpretq_s32_u32(x); }
+inline uint32x4_t as_u32(int32x4_t x) { return vreinterpretq_u32_s32(x); }
+inline U u_shl(U x, U n) { return {vshlq_u32(x.a, as_i32(n.a)), vshlq_u32(x.b, as_i32(n.b))}; }
+inline U u_sra(U x, U n) {
+  return {as_u32(vshlq_s32(as_i32(x.a), vnegq_s32(as_i32(n.a)))), as_u32(vshlq_s32(as_i32(x.b), vnegq_s32(as_i32(n.b))))};
+}
+inline U i_max(U x, U y) {
+  return {as_u32(vmaxq_s32(as_i32(x.a), as_i32(y.a))), as_u32(vmaxq_s32(as_i32(x.b), as_i32(y.b)))};
+}
+inline U i_min(U x, U y) {
+  return {as_u32(vminq_s32(as_i32(x.a), as_i32(y.a))), as_u32(vminq_s32(as_i32(x.b), as_i32(y.b)))};
+}
+inline U u_load_codes(const uint8_t* p) {
+  const uint16x8_t shorts = vmovl_u8(vld1_u8(p));
+  return {vmovl_u16(vget_low_u16(shorts)), vmovl_high_u16(shorts)};
+}
+inline void u_store_codes(uint8_t* p, U x, int count) {
+  uint8_t bytes[8];
+  vst1_u8(bytes, vmovn_u16(vcombine_u16(vmovn_u32(x.a), vmovn_u32(x.b))));
+  __builtin_memcpy(p, bytes, static_cast<size_t>(count));
+}
 inline F f_from_i32(U x) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.a)), vcvtq_f32_s32(vreinterpretq_s32_u32(x.b))}; }
 inline float32x4_t pow2(float32x4_t k) {
   return vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(k), 23), vdupq_n_u32(0x3f800000u)));
@@ -107,10 +130,7 @@ inline U d_total(D acc) {
 }
 
 inline void f_store_codes(uint8_t* p, F y, int count) {
-  const uint16x8_t shorts = vcombine_u16(vmovn_u32(vcvtnq_u32_f32(y.a)), vmovn_u32(vcvtnq_u32_f32(y.b)));
-  uint8_t bytes[8];
-  vst1_u8(bytes, vmovn_u16(shorts));
-  __builtin_memcpy(p, bytes, static_cast<size_t>(count));
+  u_store_codes(p, {vcvtnq_u32_f32(y.a), vcvtnq_u32_f32(y.b)}, count);
 }
 
 }  // namespace

@@ -56,6 +56,22 @@ inline U u_broadcast(const uint8_t* p) {
 }
 inline U u_zero() { return u_set1(0); }
 inline U u_add(U a, U b) { return lanes<U>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline U u_and(U a, U b) { return lanes<U>([&](int i) { return a.v[i] & b.v[i]; }); }
+inline U u_mul(U a, U b) { return lanes<U>([&](int i) { return a.v[i] * b.v[i]; }); }
+inline U u_shl(U a, U n) { return lanes<U>([&](int i) { return a.v[i] << n.v[i]; }); }
+inline U u_sra(U a, U n) {
+  return lanes<U>([&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(a.v[i]) >> n.v[i]); });
+}
+inline U i_max(U a, U b) {
+  return lanes<U>([&](int i) { return static_cast<int32_t>(a.v[i]) > static_cast<int32_t>(b.v[i]) ? a.v[i] : b.v[i]; });
+}
+inline U i_min(U a, U b) {
+  return lanes<U>([&](int i) { return static_cast<int32_t>(a.v[i]) < static_cast<int32_t>(b.v[i]) ? a.v[i] : b.v[i]; });
+}
+inline U u_load_codes(const uint8_t* p) { return lanes<U>([&](int i) { return uint32_t{p[i]}; }); }
+inline void u_store_codes(uint8_t* p, U a, int count) {
+  for (int i = 0; i < count; ++i) p[i] = static_cast<uint8_t>(a.v[i]);
+}
 inline F f_from_i32(U a) { return lanes<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
 inline F f_pow2(F k) {
   U bits;

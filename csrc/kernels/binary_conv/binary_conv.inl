@@ -131,7 +131,7 @@ void sum_windows(const BinaryConvArgs& x, const Rows& rows, const Scratch& scrat
 }
 
 template <bool offset, bool masked>
-struct BinaryFamily {
+struct BinaryFamily : FloatResult {
   static void block(const BinaryConvArgs&, const Walk& walk, const Block& b, int, int count, const uint32_t* weight,
                     const Scratch&, float* out, int64_t stride) {
     conv_block(CountBits<masked>{}, walk, b, count, weight, out, stride);

@@ -109,7 +109,8 @@ int64_t bare_loop(int64_t rounds, float* memory) {
 
 // One unit of a convolution. A family gives, for its arguments x: describe(x, walk, rows, scratch), which fills what the
 // rest needs; block(x, walk, block, channel, count, weight, scratch, out, stride), the sums of `count` windows and one
-// block of channels, the first of which is `channel`; and source(x, tile, scratch), which makes y of them (epilogue.inl).
+// block of channels, the first of which is `channel`; source(x, tile, scratch), which makes y of them; settle(source, tile),
+// which puts y in their place; and epilogue(x) (epilogue.inl, fixed.inl).
 template <class Family, class Args>
 void run_conv(const Args& x, int unit, const Scratch& scratch) {
   const Conv& conv = x.conv;
@@ -124,12 +125,12 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
       const int width = block.vectors * L;
       Family::block(x, walk, block, block.channel, share.count, conv.weight, scratch, scratch.tile, width);
       const Tile tile = {scratch.tile, width, rows, block.channel, width};
-      run_epilogue(conv.epilogue, Family::source(x, tile, scratch), tile);
+      run_epilogue(Family::epilogue(x), Family::source(x, tile, scratch), tile);
     }
     return;
   }
   // Groups: each writes its channels of a tile of all channels; what it writes past them, the next one overwrites.
-  // What the source needs differs from group to group, so each group is made float before the next begins.
+  // What the source needs differs from group to group, so each group is settled before the next begins.
   const int width = (conv.groups * conv.group_outputs + L - 1) / L * L;
   const int64_t stride = width + netsuke::kTileSlack;
   for (int g = 0; g < conv.groups; ++g) {
@@ -141,10 +142,22 @@ void run_conv(const Args& x, int unit, const Scratch& scratch) {
       Family::block(x, walk, block, channel, share.count, conv.weight + g * conv.group_weights, scratch,
                     scratch.tile + channel, stride);
       const Tile tile = {scratch.tile + channel, stride, rows, channel, block.vectors * L};
-      make_float(Family::source(x, tile, scratch), tile);
+      Family::settle(Family::source(x, tile, scratch), tile);
     }
   }
-  run_epilogue(conv.epilogue, Tile{scratch.tile, stride, rows, 0, width});
+  run_epilogue(Family::epilogue(x), Tile{scratch.tile, stride, rows, 0, width});
 }
+
+// The end of a family whose y is float.
+struct FloatResult {
+  template <class Args>
+  static const Epilogue& epilogue(const Args& x) {
+    return x.conv.epilogue;
+  }
+  template <class Source>
+  static void settle(const Source& source, const Tile& t) {
+    make_float(source, t);
+  }
+};
 
 }  // namespace

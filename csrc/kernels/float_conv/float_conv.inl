@@ -20,7 +20,7 @@ struct MultiplyFloats {
   static void store(F acc, float* out, bool) { f_store(out, acc); }
 };
 
-struct FloatFamily {
+struct FloatFamily : FloatResult {
   static void block(const FloatConvArgs& x, const Walk& walk, const Block& b, int channel, int count,
                     const uint32_t* weight, const Scratch&, float* out, int64_t stride) {
     conv_block(MultiplyFloats{x.bias + channel}, walk, b, count, weight, out, stride);

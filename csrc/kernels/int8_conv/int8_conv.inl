@@ -40,7 +40,7 @@ struct FromDots {
   }
 };
 
-struct Int8Family {
+struct Int8Family : FloatResult {
   static void block(const Int8ConvArgs&, const Walk& walk, const Block& b, int, int count, const uint32_t* weight,
                     const Scratch&, float* out, int64_t stride) {
     conv_block(MultiplyCodes{}, walk, b, count, weight, out, stride);
@@ -59,6 +59,34 @@ int64_t int8_loop(int64_t rounds, float* memory) { return bare_loop<MultiplyCode
 
 namespace {
 
+// S itself, with the bias.
+struct IntegersFromDots {
+  struct Channels {
+    const float* dots;
+    int64_t stride;
+    U base;
+    U operator()(int i) const { return u_add(u_load(reinterpret_cast<const uint32_t*>(dots + i * stride)), base); }
+  };
+  const Int8ConvArgs& x;
+  const Tile& t;
+  Channels at(int c) const { return {t.y + c, t.stride, u_of(x.base + t.channel + c)}; }
+};
+
+template <class Family>
+struct FixedFamily : Family {
+  static IntegersFromDots source(const Int8ConvArgs& x, const Tile& t, const Scratch&) { return {x, t}; }
+  static const FixedEpilogue& epilogue(const Int8ConvArgs& x) { return x.integers; }
+  static void settle(const IntegersFromDots& source, const Tile& t) { make_integers(source, t); }
+};
+
+template <class Family>
+void run_int8(const Int8ConvArgs& x, int unit, const Scratch& scratch) {
+  if (x.fixed)
+    run_conv<FixedFamily<Family>>(x, unit, scratch);
+  else
+    run_conv<Family>(x, unit, scratch);
+}
+
 #ifdef NETSUKE_TILES
 constexpr bool kHasTiles = true;
 #else
@@ -69,12 +97,12 @@ void int8_conv(const Int8ConvArgs& x, int unit, const Scratch& scratch) {
 #ifdef NETSUKE_TILES
   if (x.tiled) {
     shape_tiles(x.conv);
-    run_conv<TiledInt8Family>(x, unit, scratch);
+    run_int8<TiledInt8Family>(x, unit, scratch);
     tiles_end();
     return;
   }
 #endif
-  run_conv<Int8Family>(x, unit, scratch);
+  run_int8<Int8Family>(x, unit, scratch);
 }
 
 }  // namespace

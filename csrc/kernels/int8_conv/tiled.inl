@@ -55,7 +55,7 @@ void tiled_rows(const Conv& x, const uint8_t* windows, int count, const uint32_t
   }
 }
 
-struct TiledInt8Family {
+struct TiledInt8Family : FloatResult {
   static void describe(const Int8ConvArgs& x, const Walk& walk, const Rows& rows, const Scratch& scratch) {
     copy_windows(x.conv, walk, rows, scratch);
   }

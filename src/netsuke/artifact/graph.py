@@ -93,8 +93,22 @@ class Mean:
     out: int
 
 
+@dataclass
+class ToFixed:
+    """Write y in fixed point: uint8 codes; q stands for (q - zero) * scale, and scale is a power of two.
+
+    Of a float y, q = round(clip(fma(y, 1 / scale, zero), 0, 2^bits - 1)); an integer y is shifted, rounded to nearest
+    even.
+    """
+
+    scale: float
+    zero: int
+    out: int
+    bits: int = 8  # or 4
+
+
 Read = Add | Multiply  # the steps that read another value
-Write = Binarize | Quantize | Store | Mean  # the steps that make a value
+Write = Binarize | Quantize | ToFixed | Store | Mean  # the steps that make a value
 Step = Affine | Read | TwoSlope | Sigmoid | Clamp | Write
 
 
@@ -169,7 +183,28 @@ class Int8Conv2d(Node):
     groups: int = 1
 
 
-Convolution = Conv2d | BinaryConv2d | Int8Conv2d
+# Nodes over fixed-point values, in 32-bit integers. y stands for y * Y, Y being a power of two for each channel. Their
+# steps are Add (of a fixed-point value), Clamp, Store and ToFixed.
+@dataclass
+class FixedConv2d(Node):
+    """Convolution in integers. Its input is a fixed-point value of the scale s.
+
+    weight: int8 (O, kh, kw, C / groups), standing for weight_scale * weight; -127 to 127, or where they are stored in
+    4 bits, -7 to 7. weight_scale: float32 (O,) or (1,), powers of two; Y = s * weight_scale. bias: float32 (O,), which
+    is rounded to a whole number of Y.
+    """
+
+    weight: np.ndarray = field(kw_only=True)
+    weight_scale: np.ndarray = field(kw_only=True)
+    bias: np.ndarray = field(kw_only=True)
+    bits: int = 8  # of a weight; or 4
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+Convolution = Conv2d | BinaryConv2d | Int8Conv2d | FixedConv2d
 
 
 @dataclass
@@ -189,6 +224,46 @@ class AveragePool(Node):
     stride: tuple[int, int] = field(kw_only=True)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     divisor: str = "inside"
+
+
+@dataclass
+class FixedMaxPool(Node):
+    """Maximum over the taps inside the image. Y is the input's scale."""
+
+    kernel: tuple[int, int] = field(kw_only=True)
+    stride: tuple[int, int] = field(kw_only=True)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass
+class FixedAveragePool(Node):
+    """Mean over kh * kw taps, those outside the image being 0."""
+
+    kernel: tuple[int, int] = field(kw_only=True)
+    stride: tuple[int, int] = field(kw_only=True)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def multiplier(self) -> tuple[int, int]:
+        """M, n: the mean is M * sum / 2^n. M is 1 where kh * kw is a power of two."""
+        taps = self.kernel[0] * self.kernel[1]
+        if taps & (taps - 1) == 0:
+            return 1, taps.bit_length() - 1
+        return (2 * (1 << AVERAGE_BITS) + taps) // (2 * taps), AVERAGE_BITS
+
+
+AVERAGE_BITS = 22
+
+
+@dataclass
+class FixedCopy(Node):
+    """Inputs one after another along the channels, zero channels around them. Y is the least of their scales."""
+
+    before: int = 0
+    after: int = 0
+
+
+FixedNode = FixedConv2d | FixedMaxPool | FixedAveragePool | FixedCopy
 
 
 @dataclass

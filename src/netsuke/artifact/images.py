@@ -10,7 +10,12 @@ import numpy as np
 from .contract import Error
 from .infer import Value
 
-DTYPES: dict[str, type] = {"float32": np.float32, "uint8": np.uint8, "bits": np.int8}  # of a value's kind
+DTYPES: dict[str, type] = {
+    "float32": np.float32,
+    "uint8": np.uint8,
+    "fixed": np.uint8,
+    "bits": np.int8,
+}  # of a value's kind
 
 
 def check_images(images: Any, shape: tuple[int, int, int], takes_uint8: bool) -> None:

@@ -17,10 +17,13 @@ import numpy as np
 
 from .canonical_json import check_string
 from .contract import (
+    MAX_BIAS,
     MAX_BORDER_TABLE,
     MAX_CHANNELS,
     MAX_ELEMENTS,
+    MAX_EXPONENT,
     MAX_EXTENT,
+    MAX_FIXED_WINDOW,
     MAX_INPUTS,
     MAX_INT8_WINDOW,
     MAX_KERNEL,
@@ -29,6 +32,7 @@ from .contract import (
     MAX_NODES,
     MAX_OUTPUTS,
     MAX_PACKED,
+    MAX_SHIFT,
     MAX_STEPS,
     MAX_TOTAL_ELEMENTS,
     MAX_WINDOW,
@@ -43,6 +47,11 @@ from .graph import (
     Clamp,
     Concat,
     Convolution,
+    FixedAveragePool,
+    FixedConv2d,
+    FixedCopy,
+    FixedMaxPool,
+    FixedNode,
     Graph,
     Identity,
     InputTransform,
@@ -57,6 +66,7 @@ from .graph import (
     Sigmoid,
     Step,
     Store,
+    ToFixed,
     TwoSlope,
     Write,
 )
@@ -66,10 +76,15 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Value:
-    """What a node reads or writes. kind: "float32", "bits" or "uint8"; shape: (C, H, W)."""
+    """What a node reads or writes. kind: "float32", "bits", "uint8" or "fixed"; shape: (C, H, W).
+
+    scale, zero: of a fixed-point value.
+    """
 
     kind: str
     shape: Shape
+    scale: float = 1.0
+    zero: int = 0
 
 
 def infer(graph: Graph) -> list[Value]:
@@ -106,6 +121,7 @@ class Inference:
         self._work = 0
         self._packed = 0
         self._border_table = 0
+        self._unit: np.ndarray | None = None  # of the fixed-point node last added
         _name("the model's name", model, 1)
         channels, height, width = _integers("the input's shape", input_shape, 3, 1, MAX_CHANNELS)
         _check_shape("the input", (channels, height, width))
@@ -129,12 +145,17 @@ class Inference:
         self._nodes += 1
         _name("its name", node.name, 0)
         shape, self._taps = self._result(node)
+        fixed = isinstance(node, FixedNode)
+        self._unit = self.unit_of(node, [self.values[index] for index in node.inputs]) if fixed else None
         _check_shape("its result", shape)
         return shape
 
     def add_epilogue(self, node: Node, shape: Shape) -> None:
         """Check the epilogue of the node last added and number the values that it makes."""
-        self._run_epilogue(node.epilogue, shape)
+        if self._unit is not None:
+            self._run_integers(node.epilogue, shape, self._unit)
+        else:
+            self._run_epilogue(node.epilogue, shape)
         self._work += prod(shape) * (self._taps + len(node.epilogue))
         if self._work > MAX_MACS:
             raise Error(f"the nodes up to here need more than {MAX_MACS} multiply-accumulates an image")
@@ -155,17 +176,38 @@ class Inference:
             except Error as error:
                 raise Error(f"an output: {error}") from None
 
+    @staticmethod
+    def unit_of(node: Node, values: list[Value]) -> np.ndarray:
+        """Y of a fixed-point node over `values`, what an integer of its result counts: float64 (C,) or (1,)."""
+        inputs = [value.scale for value in values]
+        if isinstance(node, FixedConv2d):
+            unit = inputs[0] * np.asarray(node.weight_scale, np.float64)
+            whole = np.abs(np.rint(np.asarray(node.bias, np.float64) / unit))
+            if (whole > MAX_BIAS).any():
+                raise Error(f"a bias is more than {MAX_BIAS} units of its sums")
+            return unit
+        if isinstance(node, FixedAveragePool):
+            return np.array([inputs[0] / (1 << node.multiplier[1])])
+        if isinstance(node, FixedCopy):
+            check_shift("an input", np.array(inputs) / min(inputs))
+        return np.array([min(inputs)])
+
     # ------------------------------------------------------------------------------------------- nodes
     def _result(self, node: Node) -> tuple[Shape, int]:
         """Shape of the map that the node produces, and the taps of one of its elements."""
         if isinstance(node, Concat):
-            return self._concat(node), 0
+            return self._concat(node.inputs, "float32"), 0
+        if isinstance(node, FixedCopy):
+            before = _integer("`before`", node.before, 0, MAX_CHANNELS)
+            after = _integer("`after`", node.after, 0, MAX_CHANNELS)
+            channels, height, width = self._concat(node.inputs, "fixed")
+            return (before + channels + after, height, width), 0
         if len(node.inputs) != 1:
             raise Error(f"it has one input, not {len(node.inputs)}")
         shape = self.value(node.inputs[0], _INPUT_KINDS.get(type(node), "float32")).shape
         if isinstance(node, Convolution):
             return self._convolution(node, shape)
-        if isinstance(node, MaxPool | AveragePool):
+        if isinstance(node, MaxPool | AveragePool | FixedMaxPool | FixedAveragePool):
             return _pool(node, shape)
         if isinstance(node, PadChannels):
             before = _integer("`before`", node.before, 0, MAX_CHANNELS)
@@ -175,10 +217,10 @@ class Inference:
             return shape, 0
         raise Error(f"{type(node).__name__} is not an operator of docs/format.md")
 
-    def _concat(self, node: Concat) -> Shape:
-        if not 1 <= len(node.inputs) <= MAX_INPUTS:
-            raise Error(f"a concat has 1 to {MAX_INPUTS} inputs, this one {len(node.inputs)}")
-        shapes = [self.value(index, "float32").shape for index in node.inputs]
+    def _concat(self, inputs: list[int], kind: str) -> Shape:
+        if not 1 <= len(inputs) <= MAX_INPUTS:
+            raise Error(f"a concat has 1 to {MAX_INPUTS} inputs, this one {len(inputs)}")
+        shapes = [self.value(index, kind).shape for index in inputs]
         if len({shape[1:] for shape in shapes}) > 1:
             raise Error(f"a concat's inputs have one height and width, these have shapes {shapes}")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
@@ -197,7 +239,7 @@ class Inference:
             raise Error(f"its {shape[0]} input and {channels} output channels are not divisible by {groups} groups")
         if weight.shape[3] * groups != shape[0]:
             raise Error(f"its weight is for {weight.shape[3] * groups} input channels, its input has {shape[0]}")
-        most = MAX_INT8_WINDOW if isinstance(node, Int8Conv2d) else MAX_WINDOW
+        most = _WINDOWS.get(type(node), MAX_WINDOW)
         if prod(weight.shape[1:]) > most:
             raise Error(f"its window has more than {most} taps")
         words = -(-weight.shape[3] // _WEIGHTS_A_WORD.get(type(node), 1))
@@ -216,6 +258,12 @@ class Inference:
                 raise Error(f"border classes x channels of the binary convolutions exceed {MAX_BORDER_TABLE}")
         elif isinstance(node, Int8Conv2d):
             _check_int8(node, channels)
+        elif isinstance(node, FixedConv2d):
+            _check_integers(node.weight, node.bits)
+            one = isinstance(node.weight_scale, np.ndarray) and node.weight_scale.shape == (1,)
+            _floats("weight_scale", node.weight_scale, 1 if one else channels)
+            for scale in np.unique(node.weight_scale):
+                check_scale(scale)
         else:
             _floats("weight", weight, *weight.shape)
             if node.weight_scale is not None:
@@ -262,6 +310,9 @@ class Inference:
                 _float("multiplier", step.multiplier)
                 _integer("`zero`", step.zero, 0, (1 << check_bits(step.bits)) - 1)
                 self._make("uint8", step.out, shape)
+            elif isinstance(step, ToFixed):
+                scale, zero = self._check_fixed(step)
+                self._make("fixed", step.out, shape, scale=scale, zero=zero)
             elif isinstance(step, Store):
                 self._make("float32", step.out, shape)
             elif isinstance(step, Mean):
@@ -269,15 +320,44 @@ class Inference:
             elif not isinstance(step, Sigmoid):
                 raise Error(f"{type(step).__name__} is not a step of docs/format.md")
 
-    def _make(self, kind: str, out: Any, shape: Shape, rows: int = 0) -> None:
+    def _run_integers(self, steps: list[Step], shape: Shape, unit: np.ndarray) -> None:
+        """The epilogue of a fixed-point node. unit: Y."""
+        if not 1 <= len(steps) <= MAX_STEPS:
+            raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(steps)}")
+        if not any(isinstance(step, Write) for step in steps):
+            raise Error("its epilogue writes no value")
+        made_before = len(self.values)
+        for step in steps:
+            if isinstance(step, Add):
+                value = self.value(step.value, "fixed")
+                if value.shape != shape or step.value >= made_before:
+                    raise Error(f"it adds value {step.value}, which is not of its result's shape or not made before")
+                check_shift("what it adds", value.scale / unit)
+            elif isinstance(step, Clamp):
+                _floats("low", step.low, shape[0])
+                _floats("high", step.high, shape[0])
+            elif isinstance(step, Store):
+                self._make("float32", step.out, shape)
+            elif isinstance(step, ToFixed):
+                scale, zero = self._check_fixed(step)
+                check_shift("its result", scale / unit)
+                self._make("fixed", step.out, shape, scale=scale, zero=zero)
+            else:
+                raise Error(f"{type(step).__name__} is not a step of a fixed-point node")
+
+    def _check_fixed(self, step: ToFixed) -> tuple[float, int]:
+        zero = _integer("`zero`", step.zero, 0, (1 << check_bits(step.bits)) - 1)
+        return check_scale(step.scale), zero
+
+    def _make(self, kind: str, out: Any, shape: Shape, rows: int = 0, scale: float = 1.0, zero: int = 0) -> None:
         if not _is_integer(out) or out != len(self.values):
             raise Error(f"it makes value {shorten(out)}, but the next one is {len(self.values)}")
-        self._append(kind, shape, rows)
+        self._append(kind, shape, rows, scale, zero)
 
-    def _append(self, kind: str, shape: Shape, rows: int = 0) -> None:
+    def _append(self, kind: str, shape: Shape, rows: int = 0, scale: float = 1.0, zero: int = 0) -> None:
         """rows: of the map that a mean is of; an engine keeps a sum of each."""
         self._count((shape[0], shape[1] + rows, shape[2]))
-        self.values.append(Value(kind, shape))
+        self.values.append(Value(kind, shape, scale, zero))
 
     def _count(self, shape: Shape) -> None:
         self._elements += _elements(shape)
@@ -286,8 +366,15 @@ class Inference:
 
 
 # ----------------------------------------------------------------------------------------------- parts
-_INPUT_KINDS: dict[type[Node], str] = {BinaryConv2d: "bits", Int8Conv2d: "uint8"}
-_WEIGHTS_A_WORD: dict[type[Node], int] = {BinaryConv2d: 32, Int8Conv2d: 4}  # of the packed weights
+_INPUT_KINDS: dict[type[Node], str] = {
+    BinaryConv2d: "bits",
+    Int8Conv2d: "uint8",
+    FixedConv2d: "fixed",
+    FixedMaxPool: "fixed",
+    FixedAveragePool: "fixed",
+}
+_WEIGHTS_A_WORD: dict[type[Node], int] = {BinaryConv2d: 32, Int8Conv2d: 4, FixedConv2d: 4}  # of the packed weights
+_WINDOWS: dict[type[Node], int] = {Int8Conv2d: MAX_INT8_WINDOW, FixedConv2d: MAX_FIXED_WINDOW}
 
 
 def _check_transform(transform: InputTransform, channels: int) -> None:
@@ -313,12 +400,33 @@ def _check_binary(node: BinaryConv2d, channels: int) -> None:
 
 
 def _check_int8(node: Int8Conv2d, channels: int) -> None:
-    largest = (1 << (check_bits(node.bits) - 1)) - 1
-    if node.weight.dtype != np.int8 or (node.weight > largest).any() or (node.weight < -largest).any():
-        raise Error(f"a weight of {node.bits} bits is int8, each -{largest} to {largest}")
+    _check_integers(node.weight, node.bits)
     _floats("weight_scale", node.weight_scale, channels)
     _float("activation_scale", node.activation_scale)
     _integer("`zero`", node.zero, 0, 255)
+
+
+def _check_integers(weight: np.ndarray, bits: Any) -> None:
+    largest = (1 << (check_bits(bits) - 1)) - 1
+    if weight.dtype != np.int8 or (weight > largest).any() or (weight < -largest).any():
+        raise Error(f"a weight of {bits} bits is int8, each -{largest} to {largest}")
+
+
+def check_scale(scale: Any) -> float:
+    """The scale of a fixed-point number: a power of two. Raises `Error` otherwise."""
+    _float("a scale", scale)
+    fraction, exponent = np.frexp(np.float32(scale))
+    if fraction != 0.5 or not -MAX_EXPONENT <= exponent - 1 <= MAX_EXPONENT:
+        raise Error(f"a scale is a power of two, 2^-{MAX_EXPONENT} to 2^{MAX_EXPONENT}, not {shorten(scale)}")
+    return float(scale)
+
+
+def check_shift(what: str, ratio: np.ndarray) -> np.ndarray:
+    """The bits that integers shift by, where their units have this ratio, a power of two. Raises `Error`."""
+    bits = np.frexp(ratio)[1] - 1
+    if (bits < 0).any() or (bits > MAX_SHIFT).any():
+        raise Error(f"{what} has a scale that is not 2^0 to 2^{MAX_SHIFT} times what it is aligned to")
+    return bits.astype(np.int32)
 
 
 def check_bits(bits: Any) -> int:
@@ -328,7 +436,7 @@ def check_bits(bits: Any) -> int:
     return int(bits)
 
 
-def _pool(node: MaxPool | AveragePool, shape: Shape) -> tuple[Shape, int]:
+def _pool(node: MaxPool | AveragePool | FixedMaxPool | FixedAveragePool, shape: Shape) -> tuple[Shape, int]:
     kernel = _integers("its kernel", node.kernel, 2, 1, MAX_KERNEL)
     stride = _integers("its stride", node.stride, 2, 1, MAX_KERNEL)
     padding = _integers("its padding", node.padding, 4, 0, MAX_KERNEL)

@@ -22,6 +22,10 @@ from .graph import (
     Clamp,
     Concat,
     Conv2d,
+    FixedAveragePool,
+    FixedConv2d,
+    FixedMaxPool,
+    FixedNode,
     Graph,
     Int8Conv2d,
     MaxPool,
@@ -34,10 +38,11 @@ from .graph import (
     Sigmoid,
     Step,
     Store,
+    ToFixed,
     TwoSlope,
 )
 from .images import check_finite, check_images, check_values
-from .infer import infer
+from .infer import Inference, Value, check_shift, infer
 
 Values = dict[int, np.ndarray]
 
@@ -87,7 +92,7 @@ class Reference:
         check_finite(images)
         values = {0: images if images.dtype == np.float32 else self._transform(images)}
         for node in self.graph.nodes:
-            values |= _run(node, values)
+            values |= self._run(node, values)
         return values
 
     def run_node(self, index: int, values: Mapping[int, np.ndarray]) -> Values:
@@ -109,7 +114,13 @@ class Reference:
         node = self.graph.nodes[index]
         read = [*node.inputs, *(step.value for step in node.epilogue if isinstance(step, Read))]
         check_values(values, {value: self.values[value] for value in read})
-        return _run(node, values)
+        return self._run(node, values)
+
+    def _run(self, node: Node, values: Mapping[int, np.ndarray]) -> Values:
+        if isinstance(node, FixedNode):
+            return _run_fixed(node, values, self.values)
+        with np.errstate(all="ignore"):  # overflow to infinity and NaN are results like others
+            return _run_epilogue(node.epilogue, _run_operator(node, [values[index] for index in node.inputs]), values)
 
     def _transform(self, images: np.ndarray) -> np.ndarray:
         transform = self.graph.transform
@@ -117,11 +128,6 @@ class Reference:
         if transform.order == "BGR":
             images = images[:, ::-1]
         return fma(images.astype(np.float32), _channels(transform.scale), _channels(transform.shift))
-
-
-def _run(node: Node, values: Mapping[int, np.ndarray]) -> Values:
-    with np.errstate(all="ignore"):  # overflow to infinity and NaN are results like others
-        return _run_epilogue(node.epilogue, _run_operator(node, [values[index] for index in node.inputs]), values)
 
 
 def _run_operator(node: Node, inputs: list[np.ndarray]) -> np.ndarray:
@@ -215,22 +221,28 @@ def _binary_conv2d(node: BinaryConv2d, x: np.ndarray) -> np.ndarray:
 
 
 def _int8_conv2d(node: Int8Conv2d, q: np.ndarray) -> np.ndarray:
-    """Sums of w * (q - zero), below 2^31 and so exact in float64 in any order; a tap outside the image adds 0."""
-    outputs, *kernel, depth = node.weight.shape
-    weight = node.weight.astype(np.float64).reshape(node.groups, outputs // node.groups, *kernel, depth)
-    total = np.zeros(())
-    centred = q.astype(np.float64) - node.zero
-    for ky, kx, tap in _taps(centred, (kernel[0], kernel[1]), node.stride, node.padding, node.dilation):
-        total = total + np.einsum("ngchw,goc->ngohw", _grouped(tap, node.groups), weight[:, :, ky, kx], optimize=True)
+    total = _integer_sums(node, q.astype(np.float64) - node.zero)
     a = (node.weight_scale.astype(np.float64) * np.float64(np.float32(node.activation_scale))).astype(np.float32)
     a, bias = (array.reshape(node.groups, -1, 1, 1) for array in (a, node.bias))
     y = fma(a, total.astype(np.float32), bias)
-    return y.reshape(len(q), outputs, *y.shape[-2:])
+    return y.reshape(len(q), -1, *y.shape[-2:])
 
 
-def _max_pool(node: MaxPool, x: np.ndarray) -> np.ndarray:
+def _integer_sums(node: Int8Conv2d | FixedConv2d, centred: np.ndarray) -> np.ndarray:
+    """Sums of w * (q - zero), (N, g, O / g, H, W), below 2^31 and so exact in float64 in any order; a tap outside the
+    image adds 0.
+    """
+    outputs, *kernel, depth = node.weight.shape
+    weight = node.weight.astype(np.float64).reshape(node.groups, outputs // node.groups, *kernel, depth)
+    total = np.zeros(())
+    for ky, kx, tap in _taps(centred, (kernel[0], kernel[1]), node.stride, node.padding, node.dilation):
+        total = total + np.einsum("ngchw,goc->ngohw", _grouped(tap, node.groups), weight[:, :, ky, kx], optimize=True)
+    return total
+
+
+def _max_pool(node: MaxPool | FixedMaxPool, x: np.ndarray) -> np.ndarray:
     window = (node.kernel, node.stride, node.padding)
-    y, begun = np.zeros((), np.float32), np.zeros((), bool)
+    y, begun = np.zeros((), x.dtype), np.zeros((), bool)
     for (_, _, tap), (_, _, inside) in zip(_taps(x, *window), _taps(_inside(x), *window), strict=True):
         y = np.where((inside == 1) & (~begun | (tap > y)), tap, y)
         begun = begun | (inside == 1)
@@ -251,6 +263,59 @@ def _average_pool(node: AveragePool, x: np.ndarray) -> np.ndarray:
 def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
     """(N, C, H, W) -> (N, g, C / g, H, W)"""
     return x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])
+
+
+# ----------------------------------------------------------------------------------------------- fixed point
+def _run_fixed(node: FixedNode, values: Mapping[int, np.ndarray], known: list[Value]) -> Values:
+    """In int32, modulo 2^32."""
+    unit = Inference.unit_of(node, [known[index] for index in node.inputs])
+    inputs = [values[index].astype(np.int32) - np.int32(known[index].zero) for index in node.inputs]
+    y = _fixed_operator(node, inputs, [known[index].scale for index in node.inputs], unit)
+    made: Values = {}
+    for step in node.epilogue:
+        if isinstance(step, Add):
+            value = known[step.value]
+            centred = values[step.value].astype(np.int32) - np.int32(value.zero)
+            y = y + (centred << _channels(check_shift("it", value.scale / unit)))
+        elif isinstance(step, Clamp):
+            y = np.maximum(y, _channels(_saturated(step.low / unit)))
+            y = np.minimum(y, _channels(_saturated(step.high / unit)))
+        elif isinstance(step, Store):
+            made[step.out] = y.astype(np.float32) * _channels(unit.astype(np.float32))
+        elif isinstance(step, ToFixed):
+            q = _shifted(y, _channels(check_shift("it", step.scale / unit)))
+            q = np.clip(q, -step.zero, (1 << step.bits) - 1 - step.zero)
+            made[step.out] = (q + step.zero).astype(np.uint8)
+    return made
+
+
+def _fixed_operator(node: FixedNode, inputs: list[np.ndarray], scales: list[float], unit: np.ndarray) -> np.ndarray:
+    if isinstance(node, FixedConv2d):
+        bias = np.rint(node.bias.astype(np.float64) / unit).astype(np.int32)
+        total = _integer_sums(node, inputs[0].astype(np.float64)).astype(np.int64)
+        return (total.reshape(len(total), -1, *total.shape[-2:]) + _channels(bias)).astype(np.int32)
+    if isinstance(node, FixedMaxPool):
+        return _max_pool(node, inputs[0])
+    if isinstance(node, FixedAveragePool):
+        multiplier, _ = node.multiplier
+        taps = _taps(inputs[0], node.kernel, node.stride, node.padding)
+        return np.int32(multiplier) * sum((tap for _, _, tap in taps), np.int32(0))
+    aligned = [x << check_shift("it", scale / unit) for x, scale in zip(inputs, scales, strict=True)]
+    return np.pad(np.concatenate(aligned, axis=1), ((0, 0), (node.before, node.after), (0, 0), (0, 0)))
+
+
+def _shifted(y: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """y / 2^bits, rounded to nearest even: modulo 2^32, half of the last place is added, less one unit where the
+    result would be even.
+    """
+    half = np.where(bits > 0, (1 << np.maximum(bits - 1, 0)) - 1, 0).astype(np.int32)
+    odd = np.where(bits > 0, (y >> bits) & 1, 0).astype(np.int32)
+    return (y + half + odd) >> bits
+
+
+def _saturated(numbers: np.ndarray) -> np.ndarray:
+    """The nearest int32. numbers: float64."""
+    return np.clip(np.rint(numbers), -(2.0**31), 2.0**31 - 1).astype(np.int32)
 
 
 # ----------------------------------------------------------------------------------------------- epilogue
@@ -281,6 +346,8 @@ def _run_epilogue(steps: list[Step], y: np.ndarray, values: Mapping[int, np.ndar
             highest = np.float32((1 << step.bits) - 1)
             t = np.where(t < highest, t, highest)
             made[step.out] = np.rint(t).astype(np.uint8)
+        elif isinstance(step, ToFixed):
+            made |= _run_epilogue([Quantize(1 / step.scale, step.zero, step.out, step.bits)], y, values)
         elif isinstance(step, Store):
             made[step.out] = y.copy()
         elif isinstance(step, Mean):

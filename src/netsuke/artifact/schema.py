@@ -23,6 +23,10 @@ from .graph import (
     Concat,
     Conv2d,
     Convolution,
+    FixedAveragePool,
+    FixedConv2d,
+    FixedCopy,
+    FixedMaxPool,
     Graph,
     Identity,
     InputTransform,
@@ -37,6 +41,7 @@ from .graph import (
     Sigmoid,
     Step,
     Store,
+    ToFixed,
     TwoSlope,
 )
 from .infer import Inference, check_bits, infer, name_node
@@ -82,8 +87,14 @@ def _node_to_json(node: Node, pools: Pools) -> dict[str, Any]:
         own = {"op": "max_pool", **_window_to_json(node)}
     elif isinstance(node, AveragePool):
         own = {"op": "average_pool", "divisor": node.divisor, **_window_to_json(node)}
-    elif isinstance(node, PadChannels):
-        own = {"op": "pad_channels", "before": int(node.before), "after": int(node.after)}
+    elif isinstance(node, FixedMaxPool | FixedAveragePool):
+        own = {
+            "op": "fixed_max_pool" if isinstance(node, FixedMaxPool) else "fixed_average_pool",
+            **_window_to_json(node),
+        }
+    elif isinstance(node, PadChannels | FixedCopy):
+        op = "pad_channels" if isinstance(node, PadChannels) else "fixed_copy"
+        own = {"op": op, "before": int(node.before), "after": int(node.after)}
     else:
         own = {"op": "concat" if isinstance(node, Concat) else "identity"}
     return {**common, **own, "epilogue": [_step_to_json(step, pools) for step in node.epilogue]}
@@ -103,6 +114,14 @@ def _convolution_to_json(node: Convolution, pools: Pools) -> dict[str, Any]:
     if isinstance(node, Conv2d):
         scale = [0, 0] if node.weight_scale is None else pools.floats(node.weight_scale)
         return {**own, "weight": pools.weight(node.weight), "weight_scale": scale}
+    if isinstance(node, FixedConv2d):
+        return {
+            **own,
+            "op": "fixed_conv2d",
+            "bits": int(node.bits),
+            "weight": pools.integers(node.weight, f"int{node.bits}"),
+            "weight_scale": pools.floats(node.weight_scale),
+        }
     if isinstance(node, Int8Conv2d):
         return {
             **own,
@@ -128,7 +147,7 @@ def _zeros_or(array: np.ndarray, pools: Pools) -> list[int]:
     return [0, 0] if positive_zeros else pools.floats(array)
 
 
-def _window_to_json(node: MaxPool | AveragePool) -> dict[str, Any]:
+def _window_to_json(node: MaxPool | AveragePool | FixedMaxPool | FixedAveragePool) -> dict[str, Any]:
     return {name: [int(n) for n in getattr(node, name)] for name in ("kernel", "padding", "stride")}
 
 
@@ -149,6 +168,13 @@ def _step_to_json(step: Step, pools: Pools) -> dict[str, Any]:
         return {"op": "clamp", "high": pools.floats(step.high), "low": pools.floats(step.low)}
     if isinstance(step, Store):
         return {"op": "store", "out": int(step.out)}
+    if isinstance(step, ToFixed):
+        codes = {
+            "bits": int(step.bits),
+            "scale": pools.floats(np.array([step.scale], np.float32)),
+            "zero": int(step.zero),
+        }
+        return {"op": "to_fixed", "out": int(step.out), **codes}
     if isinstance(step, Quantize):
         multiplier = pools.floats(np.array([step.multiplier], np.float32))
         codes = {"bits": int(step.bits), "multiplier": multiplier, "zero": int(step.zero)}
@@ -225,7 +251,7 @@ class _Reader:
             if len(inputs) != 1:
                 raise Error(f"a {op} node has one input, not {len(inputs)}")
             own = self.convolution(entry, inference.value(inputs[0], _CONVOLVED[op]).shape[0])
-        elif op in ("max_pool", "average_pool"):
+        elif op in _POOLS:
             own = {name: tuple(numbers(entry[name], count)) for name, count in _WINDOW_KEYS.items()}
             own |= {"divisor": entry["divisor"]} if op == "average_pool" else {}
         else:
@@ -257,6 +283,13 @@ class _Reader:
                 **own,
                 "weight": self.floats(entry["weight"], prod(shape)).reshape(shape),
                 "weight_scale": None if scale == [0, 0] else self.floats(scale, channels),
+            }
+        if entry["op"] == "fixed_conv2d":
+            return {
+                **own,
+                "weight": self.integers(entry["weight"], entry["bits"], shape),
+                "bits": entry["bits"],
+                "weight_scale": self.floats(entry["weight_scale"], 1, channels),
             }
         if entry["op"] == "int8_conv2d":
             return {
@@ -298,6 +331,8 @@ class _Reader:
             return Clamp(self.floats(entry["low"], channels), self.floats(entry["high"], channels))
         if op == "store":
             return Store(entry["out"])
+        if op == "to_fixed":
+            return ToFixed(float(self.floats(entry["scale"], 1)[0]), entry["zero"], entry["out"], entry["bits"])
         if op == "quantize":
             return Quantize(float(self.floats(entry["multiplier"], 1)[0]), entry["zero"], entry["out"], entry["bits"])
         if entry["flip"] not in (0, 1):
@@ -348,12 +383,18 @@ class _Reader:
 
 
 _WINDOW_KEYS = {"kernel": 2, "padding": 4, "stride": 2}
-_CONVOLVED = {"conv2d": "float32", "binary_conv2d": "bits", "int8_conv2d": "uint8"}  # op and kind of its input
+# op and kind of its input
+_CONVOLVED = {"conv2d": "float32", "binary_conv2d": "bits", "int8_conv2d": "uint8", "fixed_conv2d": "fixed"}
+_POOLS = ("max_pool", "average_pool", "fixed_max_pool", "fixed_average_pool")
 _CONVOLUTION_KEYS = ("bias", "channels", "dilation", "groups", "kernel", "padding", "stride", "weight")
 _NODE_KEYS: dict[str, tuple[str, ...]] = {
     "conv2d": (*_CONVOLUTION_KEYS, "weight_scale"),
     "binary_conv2d": (*_CONVOLUTION_KEYS, "activation", "weight_offset", "weight_scale"),
     "int8_conv2d": (*_CONVOLUTION_KEYS, "activation", "bits", "weight_scale", "zero"),
+    "fixed_conv2d": (*_CONVOLUTION_KEYS, "bits", "weight_scale"),
+    "fixed_max_pool": tuple(_WINDOW_KEYS),
+    "fixed_average_pool": tuple(_WINDOW_KEYS),
+    "fixed_copy": ("after", "before"),
     "max_pool": tuple(_WINDOW_KEYS),
     "average_pool": ("divisor", *_WINDOW_KEYS),
     "pad_channels": ("after", "before"),
@@ -364,6 +405,10 @@ _NODE_TYPES: dict[str, Any] = {
     "conv2d": Conv2d,
     "binary_conv2d": BinaryConv2d,
     "int8_conv2d": Int8Conv2d,
+    "fixed_conv2d": FixedConv2d,
+    "fixed_max_pool": FixedMaxPool,
+    "fixed_average_pool": FixedAveragePool,
+    "fixed_copy": FixedCopy,
     "max_pool": MaxPool,
     "average_pool": AveragePool,
     "pad_channels": PadChannels,
@@ -380,6 +425,7 @@ _STEP_KEYS: dict[str, tuple[str, ...]] = {
     "clamp": ("high", "low"),
     "binarize": ("flip", "out", "threshold"),
     "quantize": ("bits", "multiplier", "out", "zero"),
+    "to_fixed": ("bits", "out", "scale", "zero"),
     "store": ("out",),
 }
 

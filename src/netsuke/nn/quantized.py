@@ -52,7 +52,7 @@ def quantize_weight(weight: Tensor, bits: int = 8) -> tuple[Tensor, Tensor]:
 
 
 def is_ternary(weight: Tensor) -> bool:
-    """Whether a weight has no numbers but 0 and two others at most, of different signs, and enough of them to say so."""
+    """Whether a weight has no numbers but 0 and two others, its largest and its least, and enough of them to say so."""
     w = weight.detach()
     return w.numel() >= 16 and bool(((w == w.amax()) | (w == w.amin()) | (w == 0)).all())
 
