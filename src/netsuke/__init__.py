@@ -10,7 +10,7 @@ from netsuke.artifact.contract import Error
 if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
-    from netsuke.lowering import export
+    from netsuke.lowering import FixedPoint, export
     from netsuke.methods import (
         binarize,
         drop_blocks,
@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 
 # Attributes whose home is imported when they are first asked for (PEP 562).
 _HOMES = {
+    "FixedPoint": "netsuke.lowering",
     "Preprocess": "netsuke.data.preprocess",
     "binarize": "netsuke.methods",
     "create_model": "netsuke.models",
@@ -48,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "Error",
+    "FixedPoint",
     "Preprocess",
     "__version__",
     "binarize",

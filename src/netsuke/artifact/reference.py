@@ -225,7 +225,7 @@ def _int8_conv2d(node: Int8Conv2d, q: np.ndarray) -> np.ndarray:
     a = (node.weight_scale.astype(np.float64) * np.float64(np.float32(node.activation_scale))).astype(np.float32)
     a, bias = (array.reshape(node.groups, -1, 1, 1) for array in (a, node.bias))
     y = fma(a, total.astype(np.float32), bias)
-    return y.reshape(len(q), -1, *y.shape[-2:])
+    return y.reshape(len(q), len(node.weight), *y.shape[-2:])
 
 
 def _integer_sums(node: Int8Conv2d | FixedConv2d, centred: np.ndarray) -> np.ndarray:
@@ -293,7 +293,7 @@ def _fixed_operator(node: FixedNode, inputs: list[np.ndarray], scales: list[floa
     if isinstance(node, FixedConv2d):
         bias = np.rint(node.bias.astype(np.float64) / unit).astype(np.int32)
         total = _integer_sums(node, inputs[0].astype(np.float64)).astype(np.int64)
-        return (total.reshape(len(total), -1, *total.shape[-2:]) + _channels(bias)).astype(np.int32)
+        return (total.reshape(len(total), len(node.weight), *total.shape[-2:]) + _channels(bias)).astype(np.int32)
     if isinstance(node, FixedMaxPool):
         return _max_pool(node, inputs[0])
     if isinstance(node, FixedAveragePool):

@@ -1,5 +1,6 @@
 """From a torch module to a graph: capture, build, passes, and the file."""
 
 from netsuke.lowering.export import Lowered, export, lower
+from netsuke.lowering.fixed_point import FixedPoint
 
-__all__ = ["Lowered", "export", "lower"]
+__all__ = ["FixedPoint", "Lowered", "export", "lower"]

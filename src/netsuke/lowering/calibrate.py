@@ -36,7 +36,7 @@ def calibrate(
     histograms = {name: Histogram() for name in names.values()}
     observer = _Observer(captured.module, histograms)
     with torch.no_grad():
-        for batch in _batches(images, captured.input_shape):
+        for batch in batches(images, captured.input_shape):
             for part in batch.split(CHUNK):
                 observer.run(part)
     return {(v, bits): coding(*best_range(histograms[name], bits), bits) for (v, bits), name in names.items()}
@@ -62,7 +62,7 @@ class _Observer(fx.Interpreter):
         return result
 
 
-def _batches(images: Any, shape: tuple[int, int, int]) -> Iterator[Tensor]:
+def batches(images: Any, shape: tuple[int, int, int]) -> Iterator[Tensor]:
     """The images, batch by batch, as float32. Raises Error for what is none, at the end for none at all."""
     wanted = f"normalised float images (N, {', '.join(map(str, shape))}), or an iterable of such batches"
     count = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from netsuke import artifact
@@ -16,8 +17,9 @@ from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Conv2d, Graph, InputTransform
 from netsuke.float_layers import FloatLayers
 from netsuke.lowering.build import Origin, build
-from netsuke.lowering.calibrate import calibrate
+from netsuke.lowering.calibrate import batches, calibrate
 from netsuke.lowering.capture import Captured, capture
+from netsuke.lowering.fixed_point import FixedPoint, fix
 from netsuke.lowering.passes import optimise, renumber, round_arrays, settle_scales
 from netsuke.lowering.quantize import activations, quantize
 from netsuke.nn.coding import Coding
@@ -50,13 +52,24 @@ def lower(
     model: str = "model",
     float_layers: str | Mapping[str, str] = "float32",
     calibration: Any = None,
+    fixed_point: FixedPoint | None = None,
 ) -> Lowered:
     """Capture a copy of `module` in eval mode and turn it into a graph. Arguments and errors as for `export`."""
     precision = FloatLayers(float_layers)
-    precision.check_calibration(calibration)
+    if fixed_point is None:
+        precision.check_calibration(calibration)
+    elif precision.quantizes:
+        raise Error("give one of float_layers and fixed_point: a fixed-point network has no float layers")
+    elif calibration is None:
+        raise Error("fixed_point needs calibration=images, a few hundred normalised training images (N, C, H, W)")
     captured = capture(module, example_input)
     built = build(captured, model)
     graph = optimise(built.graph)
+    if fixed_point is not None:
+        if built.codings:
+            raise Error(f"layer {next(iter(built.codings))!r} was trained quantized: give fixed point a float network")
+        round_arrays(graph)  # refuses a damaged model
+        graph = fix(graph, fixed_point, torch.cat(list(batches(calibration, captured.input_shape))))
     codings: dict[tuple[int, int], Coding] = {}
     if precision.quantizes:
         precision.check_names(node.name for node in graph.nodes if isinstance(node, Conv2d))
@@ -84,6 +97,7 @@ def export(
     model: str = "model",
     float_layers: str | Mapping[str, str] = "float32",
     calibration: Any = None,
+    fixed_point: FixedPoint | None = None,
 ) -> Path:
     """Write `module` as a .netsuke file and return its path.
 
@@ -100,6 +114,9 @@ def export(
     batches, for example a DataLoader. A few hundred training images are enough. Layers that were trained quantized
     (`netsuke.quantize`) are written as they are, whatever is said here.
 
+    fixed_point: a netsuke.FixedPoint, to compute everything between input and logits in integers, with powers of two
+    for scales; it needs `calibration` too.
+
     Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module, and
     for calibration images that are missing, empty, not finite, or of another shape.
     """
@@ -111,7 +128,7 @@ def export(
             "The order is export(module, example_input, path)"
         )
     target = Path(path)
-    artifact.save(lower(module, example_input, preprocess, model, float_layers, calibration).graph, target)
+    artifact.save(lower(module, example_input, preprocess, model, float_layers, calibration, fixed_point).graph, target)
     return target
 
 

@@ -1,0 +1,351 @@
+"""Fixed point: a float graph becomes one of integers, its scales powers of two chosen layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netsuke.artifact.contract import MAX_EXPONENT, MAX_FIXED_WINDOW, MAX_SHIFT, Error
+from netsuke.artifact.graph import (
+    Add,
+    AveragePool,
+    Clamp,
+    Concat,
+    Conv2d,
+    FixedAveragePool,
+    FixedConv2d,
+    FixedCopy,
+    FixedMaxPool,
+    FixedNode,
+    Graph,
+    Identity,
+    MaxPool,
+    Mean,
+    Node,
+    PadChannels,
+    Step,
+    Store,
+    ToFixed,
+    TwoSlope,
+)
+from netsuke.lowering.equalise import equalise
+from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_step, unit_of
+
+LARGEST = float(np.finfo(np.float32).max)
+WHOLE = (0, 0)  # the kernel of a pool over a whole map, until its size is known
+FINER = 4  # lengths above the one that overflows nothing which are tried
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """How a network becomes fixed point (Qiu et al. 2016, "Going Deeper with Embedded FPGA Platform for Convolutional
+    Neural Network", section 4).
+
+    weights: bits of a weight, or {shell pattern of layer names: bits}, of which the last that fits counts; layers that
+    none fits have 8. data: bits of the maps between layers. A file holds 4 or 8 of each; up to 16 can be simulated.
+    precision: "dynamic", a fractional length of its own for each layer's weights and for each map; "channel", one for
+    each output channel of the weights; or "static", one for all weights, one for the maps and one for the results of
+    linear layers, to compare with.
+    equalise: scale the channels between layers first (`netsuke.lowering.equalise`): what depthwise convolutions need.
+    """
+
+    weights: int | Mapping[str, int] = 8
+    data: int = 8
+    precision: Literal["dynamic", "channel", "static"] = "dynamic"
+    equalise: bool = False
+
+    def __post_init__(self) -> None:
+        table = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
+        for bits in (*table.values(), self.data):
+            if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 16:
+                raise Error(f"fixed point has 2 to 16 bits, not {bits!r}")
+        if self.precision not in ("dynamic", "channel", "static"):
+            raise Error(f"precision is {self.precision!r}: use 'dynamic', 'channel' or 'static'")
+
+    def bits(self, name: str) -> int:
+        """Of the weights of the layer `name`."""
+        if isinstance(self.weights, int):
+            return self.weights
+        fitting = [bits for pattern, bits in self.weights.items() if fnmatchcase(name, pattern)]
+        return fitting[-1] if fitting else 8
+
+    def check_names(self, names: list[str]) -> None:
+        """Raises Error for a pattern that fits no layer."""
+        for pattern in self.weights if isinstance(self.weights, Mapping) else ():
+            if not any(fnmatchcase(name, pattern) for name in names):
+                some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                raise Error(f"fixed point: no layer fits {pattern!r}. There are {some or 'none'}")
+
+
+def fix(graph: Graph, how: FixedPoint, images: Tensor) -> Graph:
+    """The graph in fixed point.
+
+    Weights: the fractional length of a layer (or of each output channel) is the one that loses least, sum |W - W(fl)|,
+    among the one that overflows nothing and a few finer ones. Data, greedily in running order: the length of a map is
+    the one with the least sum |x - x(fl)|, where x is the float network's map and x(fl) what the layers before it, in
+    fixed point already, make of the images. (The paper's two phases; its full text was not at hand, so that the sums
+    and the search are as its readers report them.) Maps that hold nothing below 0 have no sign bit, which the
+    paper's keep.
+
+    graph: float, batch norm folded, one input. images: float32 (N, C, H, W), normalised: a few hundred training images.
+    Raises netsuke.Error for layers that integers cannot compute, and for images that are missing or not finite.
+    """
+    _check_images(graph, images)
+    how.check_names([node.name for node in graph.nodes if isinstance(node, Conv2d)])
+    if how.equalise:
+        graph = equalise(graph)
+    return _Fixing(_plain(graph), how, images.float()).run()
+
+
+def _check_images(graph: Graph, images: Tensor) -> None:
+    wanted = f"normalised float images (N, {', '.join(map(str, graph.input_shape))})"
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != graph.input_shape:
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise Error(f"calibration is {found}: give {wanted}")
+    if len(images) < 2:
+        raise Error(
+            f"calibration has {len(images)} image{'s' * (len(images) != 1)}: the ranges of maps need more, "
+            "a few hundred training images"
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise Error("calibration holds a number that is not finite (NaN or infinity): check how the images were made")
+
+
+# ------------------------------------------------------------------------------------------- what integers can do
+def _plain(graph: Graph) -> Graph:
+    """The graph of nodes and steps that have a fixed-point form: ReLUs are clamps, means are pools of stored maps."""
+    unused = 1 + max(step.out for node in graph.nodes for step in node.epilogue if isinstance(step, (Store, Mean)))
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if not isinstance(node, (Conv2d, MaxPool, AveragePool, PadChannels, Concat, Identity)):
+            raise Error(f"layer {node.name!r} is a {type(node).__name__}: give a float network to fixed point")
+        if isinstance(node, AveragePool) and any(node.padding) and node.divisor == "inside":
+            raise Error(
+                f"pool {node.name!r} counts only pixels inside the image: in fixed point a pool with padding has one "
+                "divisor (count_include_pad=True)"
+            )
+        if isinstance(node, Conv2d) and math.prod(node.weight.shape[1:]) > MAX_FIXED_WINDOW:
+            raise Error(f"layer {node.name!r} sums more than {MAX_FIXED_WINDOW} products, which 32 bits may not hold")
+        steps: list[Step] = []
+        pools: list[Node] = []
+        for step in node.epilogue:
+            if isinstance(step, TwoSlope):
+                if (step.positive != 1).any() or step.negative.any():
+                    raise Error(f"behind layer {node.name!r} stands a PReLU: in fixed point there are ReLU and clamps")
+                channels = len(step.positive)
+                steps.append(Clamp(np.zeros(channels), np.full(channels, LARGEST)))
+            elif isinstance(step, (Clamp, Add, Store)):
+                steps.append(step)
+            elif isinstance(step, Mean):
+                steps.append(Store(unused))
+                pools.append(
+                    AveragePool(f"{node.name}.mean"[-200:], [unused], [Store(step.out)], kernel=WHOLE, stride=(1, 1))
+                )
+                unused += 1
+            else:
+                what = type(step).__name__.lower()
+                raise Error(
+                    f"behind layer {node.name!r} stands a step {what!r}: fixed point has convolutions, linear layers, "
+                    "ReLU, clamps, sums, pools and concatenations"
+                )
+        nodes += [replace(node, epilogue=steps), *pools]
+    return replace(graph, nodes=nodes)
+
+
+def _sized(node: Node, values: Mapping[int, Tensor]) -> Node:
+    if not isinstance(node, AveragePool) or node.kernel != WHOLE:
+        return node
+    height, width = values[node.inputs[0]].shape[2:]
+    return replace(node, kernel=(height, width))
+
+
+class _Fixing:
+    """Goes through the graph once, float and fixed-point maps side by side."""
+
+    def __init__(self, graph: Graph, how: FixedPoint, images: Tensor) -> None:
+        self.graph, self.how = graph, how
+        self.float: dict[int, Tensor] = {0: images}
+        self.fixed: dict[int, Tensor] = {}
+        self.scales: dict[int, float] = {}
+        self.nodes: list[Node] = []
+        self.outputs = {output.value for output in graph.outputs}
+        self.read = set(last_readers(replace(graph, outputs=[])))
+        self.unused = 1 + max(step.out for node in graph.nodes for step in node.epilogue if isinstance(step, Store))
+        self.ids: dict[int, int] = {}  # of a float value, its fixed-point form
+        self.weight_length: int | None = None
+        self.data_lengths: dict[bool, int] = {}  # by whether it is a linear layer's
+
+    def run(self) -> Graph:
+        with torch.no_grad():
+            if self.how.precision == "static":
+                self.static()
+            enter = Identity("input", [0], [self.to_fixed(0, self.float[0], self.float[0], [0.0], linear=False)])
+            self.nodes.append(enter)
+            last = last_readers(self.graph)
+            for position, node in enumerate(self.graph.nodes):
+                self.node(node)
+                for value in [v for v, at in last.items() if at == position]:
+                    self.float.pop(value, None)
+                    self.fixed.pop(value, None)
+        return replace(self.graph, nodes=self.nodes)
+
+    def node(self, node: Node) -> None:
+        node = _sized(node, self.float)
+        made = self.made(node)
+        unit = unit_of(made, {self.ids[v]: s for v, s in self.scales.items()})
+        y = run_operator(node, [self.float[v] for v in node.inputs])
+        x = run_operator(made, [self.fixed[v] for v in node.inputs], unit)
+        steps: list[Step] = []
+        linear = x.shape[2:] == (1, 1)
+        for step in node.epilogue:
+            if isinstance(step, Store):
+                if step.out in self.outputs:
+                    steps.append(step)
+                if step.out in self.read:
+                    steps.append(self.to_fixed(step.out, y, x, unit.tolist(), linear))
+                continue
+            if isinstance(step, Add):
+                steps.append(Add(self.ids[step.value]))
+                if not self.aligned(self.scales[step.value], unit):
+                    raise Error(
+                        f"layer {node.name!r}: the map that is added to its result is finer than its sums; "
+                        "give its weights more bits"
+                    )
+            else:
+                steps.append(step)
+            y, _ = run_step(step, y, self.float)
+            x, _ = run_step(step, x, self.fixed, unit)
+        made.epilogue = steps
+        self.nodes.append(made)
+
+    def made(self, node: Node) -> FixedNode:
+        """The fixed-point form of a node, without its epilogue."""
+        inputs = [self.ids[value] for value in node.inputs]
+        if isinstance(node, Conv2d):
+            adds = [self.scales[step.value] for step in node.epilogue if isinstance(step, Add)]
+            return self.convolution(node, inputs, self.scales[node.inputs[0]], min(adds, default=math.inf))
+        if isinstance(node, MaxPool):
+            return FixedMaxPool(node.name, inputs, kernel=node.kernel, stride=node.stride, padding=node.padding)
+        if isinstance(node, AveragePool):
+            return FixedAveragePool(node.name, inputs, kernel=node.kernel, stride=node.stride, padding=node.padding)
+        if isinstance(node, PadChannels):
+            return FixedCopy(node.name, inputs, before=node.before, after=node.after)
+        if isinstance(node, Identity) and node.epilogue and isinstance(node.epilogue[0], Add):
+            # The finer operand comes first: what is added to it is shifted to the left.
+            other = node.epilogue[0]
+            if self.scales[other.value] < self.scales[node.inputs[0]]:
+                node.inputs, node.epilogue[0] = [other.value], Add(node.inputs[0])
+                inputs = [self.ids[other.value]]
+        return FixedCopy(node.name, inputs)
+
+    def convolution(self, node: Conv2d, inputs: list[int], scale: float, finest: float) -> FixedConv2d:
+        """finest: a map of this scale is added to the result, whose unit may not be larger."""
+        bits = self.how.bits(node.name)
+        weight = node.scaled_weight
+        rows = weight.reshape(len(weight), -1) if self.how.precision == "channel" else weight.reshape(1, -1)
+        least = -MAX_EXPONENT if finest == math.inf else round(math.log2(scale / finest))
+        lengths = [
+            self.weight_length if self.weight_length is not None else best_length(row, bits, least) for row in rows
+        ]
+        weight_scale = np.exp2(-np.array(lengths, np.float64))
+        most = (1 << (bits - 1)) - 1
+        of_each = np.broadcast_to(weight_scale, (len(weight),))[:, None, None, None]
+        codes = np.rint(weight / of_each).clip(-most, most)
+        return FixedConv2d(
+            node.name,
+            inputs,
+            weight=codes.astype(np.int8 if bits <= 8 else np.int16),
+            weight_scale=weight_scale.astype(np.float32),
+            bias=(np.rint(node.bias / (scale * weight_scale)) * scale * weight_scale).astype(np.float32),
+            bits=bits,
+            stride=node.stride,
+            padding=node.padding,
+            dilation=node.dilation,
+            groups=node.groups,
+        )
+
+    def to_fixed(self, value: int, y: Tensor, x: Tensor, unit: list[float], linear: bool) -> ToFixed:
+        """The step that makes a map fixed point. y: of the float network; x: before it is rounded."""
+        if not bool(torch.isfinite(y).all()):
+            raise Error(f"the float network makes numbers that are not finite (value {value}): it is damaged")
+        bits = self.how.data
+        zero = 1 << (bits - 1) if float(y.min()) < 0 else 0
+        most = (1 << bits) - 1 - zero
+        largest = float(y.abs().max())
+        first = math.floor(math.log2(most / largest)) if largest > 0 else bits
+        coarsest, finest = (math.log2(max(unit)), math.log2(min(unit))) if max(unit) > 0 else (-math.inf, math.inf)
+        # A shift is not to the left, and is at most MAX_SHIFT; one length past the range is tried too.
+        allowed = [
+            fl
+            for fl in range(first - 1, first + FINER)
+            if -fl >= coarsest and -fl - finest <= MAX_SHIFT and abs(fl) <= MAX_EXPONENT
+        ]
+        if linear in self.data_lengths:
+            allowed = [self.data_lengths[linear]]
+        allowed = allowed or [math.floor(-coarsest)]
+        losses = [float((y - fixed(x, 2.0**-fl, zero, bits)).abs().sum()) for fl in allowed]
+        scale = 2.0 ** -allowed[int(np.argmin(losses))]
+        self.float[value], self.fixed[value] = y, fixed(x, scale, zero, bits)
+        self.scales[value], self.ids[value] = scale, self.unused
+        self.unused += 1
+        return ToFixed(scale, zero, self.ids[value], bits)
+
+    @staticmethod
+    def aligned(scale: float, unit: np.ndarray) -> bool:
+        return bool((unit <= scale).all() and (scale <= unit * 2.0**MAX_SHIFT).all())
+
+    def static(self) -> None:
+        """One length for all weights, and for maps one of convolutions' and one of linear layers': what loses least."""
+        layers = [node for node in self.graph.nodes if isinstance(node, Conv2d)]
+        ranges = range(-4, 16)
+        rows = [(node.scaled_weight.reshape(-1), self.how.bits(node.name)) for node in layers]
+        self.weight_length = min(ranges, key=lambda fl: sum(_loss(row, fl, bits) for row, bits in rows))
+        losses: dict[bool, np.ndarray] = {}
+        for linear, y in self.maps():
+            bits = self.how.data
+            zero = 1 << (bits - 1) if float(y.min()) < 0 else 0
+            found = [float((y - fixed(y, 2.0**-fl, zero, bits)).abs().sum()) for fl in ranges]
+            losses[linear] = losses.get(linear, 0) + np.array(found)
+        self.data_lengths = {linear: ranges[int(loss.argmin())] for linear, loss in losses.items()}
+
+    def maps(self) -> Iterator[tuple[bool, Tensor]]:
+        """Every map of the float network, and whether it is of one pixel."""
+        values = {0: self.float[0]}
+        last = last_readers(self.graph)
+        yield False, values[0]
+        for position, node in enumerate(self.graph.nodes):
+            node = _sized(node, values)
+            y = run_operator(node, [values[v] for v in node.inputs])
+            for step in node.epilogue:
+                y, made = run_step(step, y, values)
+                if made is not None:
+                    assert isinstance(step, Store)
+                    values[step.out] = made
+                    if step.out in self.read:
+                        yield y.shape[2:] == (1, 1), made
+            for value in [v for v, at in last.items() if at == position and v in values]:
+                del values[value]
+
+
+def best_length(weight: np.ndarray, bits: int, least: int = -MAX_EXPONENT) -> int:
+    """The fractional length, at least `least`, that loses least of a weight: sum |W - W(bits, fl)|."""
+    most = (1 << (bits - 1)) - 1
+    largest = float(np.abs(weight).max(initial=0.0))
+    first = math.floor(math.log2(most / largest)) if largest > 0 else bits
+    lengths = [fl for fl in range(first - 1, first + FINER) if least <= fl <= MAX_EXPONENT] or [
+        min(max(first, least), MAX_EXPONENT)
+    ]
+    return min(lengths, key=lambda fl: _loss(weight, fl, bits))
+
+
+def _loss(weight: np.ndarray, length: int, bits: int) -> float:
+    most = (1 << (bits - 1)) - 1
+    scale = 2.0**-length
+    return float(np.abs(weight - np.rint(weight / scale).clip(-most, most) * scale).sum())
