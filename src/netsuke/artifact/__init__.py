@@ -10,5 +10,6 @@ from .contract import Error as Error
 from .graph import Graph as Graph
 from .infer import Value as Value
 from .infer import infer as infer
+from .integers import float_operations as float_operations
 from .pools import has_few_values as has_few_values
 from .reference import Reference as Reference

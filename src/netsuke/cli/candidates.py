@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netsuke.artifact.contract import Error, first_line
-from netsuke.artifact.graph import BinaryConv2d, Int8Conv2d
+from netsuke.artifact.graph import BinaryConv2d, FixedConv2d, Int8Conv2d
 from netsuke.cli.output import require
 from netsuke.cli.worker import Prepared
 
@@ -34,7 +34,11 @@ def netsuke(request: dict[str, Any]) -> Prepared:
 
     engine, images = load(request["file"], threads=request["threads"], isa=request["isa"]), _images(request)
     kinds = {type(node) for node in artifact.read(request["file"]).nodes}
-    named = [name for kind, name in ((BinaryConv2d, "1-bit"), (Int8Conv2d, "int8")) if kind in kinds]
+    named = [
+        name
+        for kind, name in ((BinaryConv2d, "1-bit"), (Int8Conv2d, "int8"), (FixedConv2d, "fixed point"))
+        if kind in kinds
+    ]
     precision = ", ".join(named) or "float32"
     return _tried(lambda: engine(images)), {"precision": precision, "version": netsuke.__version__, "isa": engine.isa}
 

@@ -10,7 +10,7 @@ import typer
 from netsuke.artifact.contract import Error
 from netsuke.cli.calibration import Calibration, compare, read_images
 from netsuke.cli.checkpoint import Network, load, load_run
-from netsuke.cli.options import count
+from netsuke.cli.options import choice, count
 from netsuke.cli.output import JsonOption, emit, remark, show, table
 from netsuke.cli.place import check_place
 from netsuke.float_layers import BITS
@@ -18,12 +18,27 @@ from netsuke.float_layers import read as read_layers
 from netsuke.float_layers import write as layers_text
 from netsuke.report.runs import read_run
 
+PRECISIONS = ("dynamic", "channel", "static")
+
 
 def _layers_option(text: str) -> str | dict[str, str]:
     try:
         return read_layers(text)
     except Error as error:
         raise Error(f"--float-layers {error}") from None
+
+
+def _fixed_option(text: str) -> int | dict[str, int]:
+    """ "8", or "8,linear=4": patterns of layer names, the last that fits counts."""
+    rules: dict[str, int] = {}
+    for part in text.split(","):
+        pattern, _, bits = part.rpartition("=")
+        if bits not in ("4", "8"):
+            raise Error(
+                f"--fixed-point {text}: give the bits of weights, 4 or 8, for all layers or by patterns: 8,linear=4"
+            )
+        rules[pattern or "*"] = int(bits)
+    return rules["*"] if list(rules) == ["*"] else rules
 
 
 def export(
@@ -51,18 +66,52 @@ def export(
         int,
         typer.Option(parser=count("--calibration-images"), metavar="N", help="How many of them, evenly spaced."),
     ] = 256,
+    fixed_point: Annotated[
+        Any,
+        typer.Option(
+            parser=_fixed_option,
+            metavar="BITS",
+            help="Compute in integers only, with powers of two for scales: bits of the weights, 4 or 8, for all layers "
+            "or by patterns: 8,linear=4. Needs --calibration.",
+        ),
+    ] = None,
+    data_bits: Annotated[
+        int,
+        typer.Option(parser=count("--data-bits"), metavar="4|8", help="With --fixed-point: of maps between layers."),
+    ] = 8,
+    precision: Annotated[
+        str,
+        typer.Option(
+            parser=choice("--precision", *PRECISIONS),
+            metavar="|".join(PRECISIONS),
+            help="With --fixed-point: scales by layer, by output channel of the weights, or one for the network.",
+        ),
+    ] = "dynamic",
+    equalise: Annotated[
+        bool,
+        typer.Option("--equalise", help="With --fixed-point: first bring the channels of each layer to one range."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Write a model as a .netsuke file, its preprocessing included."""
     check_place(out)
     kinds = set(float_layers.values()) if isinstance(float_layers, dict) else {float_layers}
+    if fixed_point is not None and (kinds != {"float32"} or calibration is None):
+        raise Error(
+            "--fixed-point needs --calibration SPEC (cifar10:PATH, ...) and goes without --float-layers:\n"
+            "the scales are chosen on training images, and no layer is left in floats"
+        )
+    if fixed_point is None and (data_bits != 8 or precision != "dynamic" or equalise):
+        raise Error("--data-bits, --precision and --equalise are for --fixed-point: give that too")
     if kinds != {"float32"} and calibration is None:
         raise Error(
             f"--float-layers {layers_text(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
             "the ranges of the integers are chosen on training images"
         )
-    if kinds == {"float32"} and calibration is not None:
-        raise Error("--calibration is for --float-layers int8 or int4: give that too, or leave --calibration out")
+    if kinds == {"float32"} and fixed_point is None and calibration is not None:
+        raise Error(
+            "--calibration is for --float-layers int8 or int4, and for --fixed-point: give one of them, or leave it out"
+        )
     if (model is None) == (run is None) or (weights is not None and model is None):
         raise Error("give --model NAME, with --weights FILE where it is trained; or --run DIR, which says both")
     if run is not None:
@@ -74,17 +123,23 @@ def export(
     if weights is None:
         remark("no --weights: the weights are random (seed 0)")
     chosen = read_images(calibration, calibration_images, network) if calibration else None
+    options: dict[str, Any] = {"float_layers": float_layers}
+    if fixed_point is not None:
+        from netsuke.lowering import FixedPoint
+
+        options = {"fixed_point": FixedPoint(fixed_point, data_bits, precision, equalise)}  # type: ignore[arg-type]
     result: dict[str, Any] = {
         "out": str(out),
         "model": model,
         "weights": "random, seed 0" if weights is None else str(weights),
         "float_layers": layers_text(float_layers),
+        "fixed_point": None if fixed_point is None else _fixed_text(fixed_point, data_bits, precision, equalise),
         "calibration": None,
     }
     if chosen is None:
         write_network(network, model, out)
     else:
-        result["calibration"] = _write_quantized(network, model, out, float_layers, chosen)
+        result["calibration"] = _write_quantized(network, model, out, chosen, **options)
     result["bytes"] = out.stat().st_size
     if json:
         emit(result)
@@ -102,15 +157,20 @@ def write_network(network: Network, model: str, out: Path, **options: Any) -> No
     export_module(network.module, example, out, preprocess=network.preprocess, model=model, **options)
 
 
-def _write_quantized(network: Network, model: str, out: Path, float_layers: Any, chosen: Calibration) -> dict[str, Any]:
+def _write_quantized(network: Network, model: str, out: Path, chosen: Calibration, **options: Any) -> dict[str, Any]:
     """Write the file with quantized layers; return what that costs, on the images that it was calibrated on."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
         before = Path(folder) / "float32.netsuke"
         write_network(network, model, before)
-        write_network(network, model, out, float_layers=float_layers, calibration=chosen.batches(network.preprocess))
+        write_network(network, model, out, calibration=chosen.batches(network.preprocess), **options)
         return compare(before.read_bytes(), out.read_bytes(), chosen)
+
+
+def _fixed_text(bits: int | dict[str, int], data: int, precision: str, equalise: bool) -> str:
+    weights = str(bits) if isinstance(bits, int) else ",".join(f"{p}={b}" for p, b in bits.items())
+    return f"fixed point, weights {weights}, data {data}, {precision}{', equalised' if equalise else ''}"
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -118,8 +178,8 @@ def _show(result: dict[str, Any]) -> None:
     cost = result["calibration"]
     if cost is None:
         return
-    rows = table("float layers in", "top-1 %", "bytes")
-    for kind, name in (("float32", "float32"), ("int8", result["float_layers"])):
+    rows = table("layers in", "top-1 %", "bytes")
+    for kind, name in (("float32", "float32"), ("int8", result["fixed_point"] or result["float_layers"])):
         top1 = cost[f"top1_{kind}"]
         rows.add_row(name, "" if top1 is None else f"{top1:.2f}", f"{cost[f'bytes_{kind}']:,}")
     show(rows)

@@ -10,7 +10,7 @@ import typer
 
 from netsuke import artifact, engine
 from netsuke.artifact.contract import SCHEMA_VERSION
-from netsuke.artifact.graph import BinaryConv2d, Conv2d, Graph, InputTransform, Int8Conv2d
+from netsuke.artifact.graph import BinaryConv2d, Conv2d, FixedConv2d, Graph, InputTransform, Int8Conv2d
 from netsuke.cli.layers import describe
 from netsuke.cli.output import JsonOption, emit, show, table
 
@@ -39,7 +39,7 @@ def collect(file: Path) -> dict[str, Any]:
     data = file.read_bytes()
     layers, (parts, numbers) = describe(graph), artifact.parts(data)
     binary = sum(node.weight.size for node in graph.nodes if isinstance(node, BinaryConv2d))
-    integers = [node for node in graph.nodes if isinstance(node, Int8Conv2d)]
+    integers = [node for node in graph.nodes if isinstance(node, Int8Conv2d | FixedConv2d)]
     int8, int4 = (sum(node.weight.size for node in integers if node.bits == bits) for bits in (8, 4))
     real = sum(node.weight.size + node.bias.size for node in graph.nodes if isinstance(node, Conv2d))
     return {
@@ -58,6 +58,7 @@ def collect(file: Path) -> dict[str, Any]:
         "int4_weights": int4,
         "float_weights": real,
         "float_numbers": numbers,
+        "integers_only": not artifact.float_operations(graph),
         "macs": sum(layer["macs"] for layer in layers),
         "isa": _isa(file),
         "layers": layers,
@@ -133,6 +134,9 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['float_weights']:,} float weights and biases, "
         f"{result['float_numbers']:,} float32 numbers in all, "
         f"{result['macs'] / 1e6:.1f} MMAC",
+        "between the codes of the input and the outputs it computes in integers only"
+        if result["integers_only"]
+        else "it computes in floats too",
         f"format {result['schema']}, SHA-256 {result['sha256']}",
         f"runs here on {result['isa'] or 'the numpy reference only: no engine was compiled'}",
     )

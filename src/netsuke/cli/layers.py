@@ -10,18 +10,37 @@ from typing import Any
 
 import numpy as np
 
-from netsuke.artifact.graph import AveragePool, Convolution, Graph, Int8Conv2d, MaxPool, Node
+from netsuke.artifact.graph import (
+    AveragePool,
+    Convolution,
+    FixedAveragePool,
+    FixedConv2d,
+    FixedMaxPool,
+    Graph,
+    Int8Conv2d,
+    MaxPool,
+    Node,
+)
 from netsuke.artifact.infer import Inference
 
 RUNS = 50
 TURNS = 10
 BITS = {"conv2d": 32, "binary_conv2d": 1}  # of a weight
 # The bare loop of engine.peak that limits an operator.
-LOOPS = {"conv2d": "float_gmacs", "binary_conv2d": "binary_gmacs", "int8_conv2d": "int8_gmacs"}
+LOOPS = {
+    "conv2d": "float_gmacs",
+    "binary_conv2d": "binary_gmacs",
+    "int8_conv2d": "int8_gmacs",
+    "fixed_conv2d": "int8_gmacs",
+}
 OPS = {
     "Conv2d": "conv2d",
     "BinaryConv2d": "binary_conv2d",
     "Int8Conv2d": "int8_conv2d",
+    "FixedConv2d": "fixed_conv2d",
+    "FixedMaxPool": "fixed_max_pool",
+    "FixedAveragePool": "fixed_average_pool",
+    "FixedCopy": "fixed_copy",
     "MaxPool": "max_pool",
     "AveragePool": "average_pool",
     "PadChannels": "pad_channels",
@@ -37,6 +56,7 @@ STEPS = {
     "Clamp": "clamp",
     "Binarize": "binarize",
     "Quantize": "quantize",
+    "ToFixed": "to_fixed",
     "Store": "store",
     "Mean": "mean",
 }
@@ -65,7 +85,7 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
         if isinstance(node, Convolution):
             taps = math.prod(node.weight.shape[1:])
             entry["weights"] = node.weight.size
-            entry["bits"] = node.bits if isinstance(node, Int8Conv2d) else BITS[entry["op"]]
+            entry["bits"] = node.bits if isinstance(node, Int8Conv2d | FixedConv2d) else BITS[entry["op"]]
             entry["macs"] = math.prod(shape) * taps
         entries.append(entry)
     return entries
@@ -74,7 +94,7 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
 def _kernel(node: Node) -> tuple[int, ...]:
     if isinstance(node, Convolution):
         return node.weight.shape[1:3]
-    return node.kernel if isinstance(node, MaxPool | AveragePool) else ()
+    return node.kernel if isinstance(node, MaxPool | AveragePool | FixedMaxPool | FixedAveragePool) else ()
 
 
 def time_layers(
