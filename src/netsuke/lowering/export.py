@@ -21,6 +21,7 @@ from netsuke.lowering.capture import Captured, capture
 from netsuke.lowering.passes import optimise, renumber, round_arrays, settle_scales
 from netsuke.lowering.quantize import activations, quantize
 from netsuke.nn.coding import Coding
+from netsuke.onnx import check_installed, export_onnx
 
 
 class PreprocessLike(Protocol):
@@ -85,7 +86,7 @@ def export(
     float_layers: str | Mapping[str, str] = "float32",
     calibration: Any = None,
 ) -> Path:
-    """Write `module` as a .netsuke file and return its path.
+    """Write `module` as a .netsuke file, or where `path` ends in .onnx as an ONNX file, and return its path.
 
     module: any torch module made of supported operators; a copy in eval mode is captured, the module stays as it is.
     example_input: float images (N, C, H, W) of the size to run at, any N. preprocess: a netsuke.Preprocess, which lets
@@ -100,6 +101,8 @@ def export(
     batches, for example a DataLoader. A few hundred training images are enough. Layers that were trained quantized
     (`netsuke.quantize`) are written as they are, whatever is said here.
 
+    An ONNX file takes normalised float32 input; `netsuke.export_onnx` has more to choose, and the errors.
+
     Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module, and
     for calibration images that are missing, empty, not finite, or of another shape.
     """
@@ -111,7 +114,14 @@ def export(
             "The order is export(module, example_input, path)"
         )
     target = Path(path)
-    artifact.save(lower(module, example_input, preprocess, model, float_layers, calibration).graph, target)
+    onnx = target.suffix.lower() == ".onnx"
+    if onnx:
+        check_installed()
+    graph = lower(module, example_input, preprocess, model, float_layers, calibration).graph
+    if onnx:
+        export_onnx(graph, target)
+    else:
+        artifact.save(graph, target)
     return target
 
 
