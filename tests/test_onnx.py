@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,7 +23,19 @@ import graphs
 import netsuke
 from lowering_checks import runner
 from netsuke import Error, artifact
-from netsuke.artifact.graph import Concat, Graph, Identity, Int8Conv2d, MaxPool, Output, Quantize, Store
+from netsuke.artifact.graph import (
+    BinaryConv2d,
+    Concat,
+    Graph,
+    Identity,
+    Int8Conv2d,
+    MaxPool,
+    Node,
+    Output,
+    Quantize,
+    Step,
+    Store,
+)
 from netsuke.cli import main
 from netsuke.lowering import lower
 from netsuke.lowering.passes import renumber
@@ -75,6 +87,14 @@ def assert_close(found: list[np.ndarray], wanted: list[np.ndarray], tolerance: f
 
 
 # ------------------------------------------------------------------------------------------- every operator
+def test_every_kind_of_node_and_step_has_its_function() -> None:
+    from netsuke.onnx.nodes import NODES
+    from netsuke.onnx.steps import STEPS
+
+    assert set(NODES) == set(Node.__subclasses__()) - {BinaryConv2d}
+    assert set(STEPS) == set(get_args(Step))
+
+
 def near_a_tie(graph: Graph, images: np.ndarray) -> bool:
     """Whether a number lies so near the middle between two codes that another rounding of floats gives the other."""
     places: dict[int, Quantize] = {}
