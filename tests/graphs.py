@@ -565,18 +565,19 @@ def pools(draw: st.DrawFn) -> Graph:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, largest: int = 7) -> Graph:
-    """Any small valid graph: all operators and steps, several outputs, unused values."""
-    return _Growth(draw, largest).graph()
+def graphs(draw: st.DrawFn, largest: int = 7, styles: tuple[str, ...] = STYLES, binary: bool = True) -> Graph:
+    """Any small valid graph: all operators and steps, several outputs, unused values. binary: with such layers."""
+    return _Growth(draw, largest, styles, binary).graph()
 
 
 class _Growth:
     """A graph that grows node by node; knows the kind and shape of every value so far."""
 
-    def __init__(self, draw: st.DrawFn, largest: int) -> None:
+    def __init__(self, draw: st.DrawFn, largest: int, styles: tuple[str, ...], binary: bool) -> None:
         self.draw = draw
+        self.binary = binary
         self.rng = draw(seeds())
-        self.style = draw(st.sampled_from(STYLES))
+        self.style = draw(st.sampled_from(styles))
         self.shape: Shape = (draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
         self.values: list[tuple[str, Shape]] = [("float32", self.shape)]
         self.codes: dict[int, tuple[float, int]] = {}  # scale and zero of the fixed-point ones
@@ -606,7 +607,7 @@ class _Growth:
 
     def node(self, position: int) -> Node:
         operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
-        operators += ["binary_conv2d"] * 5 if self.ids("bits") else []
+        operators += ["binary_conv2d"] * 5 if self.binary and self.ids("bits") else []
         operators += ["int8_conv2d"] * 5 if self.ids("uint8") else []
         fixed = ["fixed_conv2d", "fixed_conv2d", "fixed_max_pool", "fixed_average_pool", "fixed_copy"]
         operators += fixed if self.ids("fixed") else []

@@ -10,7 +10,8 @@ from netsuke.artifact.contract import Error
 if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
     from netsuke.engine import load
-    from netsuke.lowering import FixedPoint, export
+    from netsuke.lowering.export import export
+    from netsuke.lowering.fixed_point import FixedPoint
     from netsuke.methods import (
         binarize,
         drop_blocks,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         ternarize,
     )
     from netsuke.models import create_model, list_models
+    from netsuke.onnx import export_onnx
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ _HOMES = {
     "create_model": "netsuke.models",
     "drop_blocks": "netsuke.methods",
     "export": "netsuke.lowering",
+    "export_onnx": "netsuke.onnx",
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
     "prune": "netsuke.methods",
@@ -56,6 +59,7 @@ __all__ = [
     "create_model",
     "drop_blocks",
     "export",
+    "export_onnx",
     "list_models",
     "load",
     "prune",

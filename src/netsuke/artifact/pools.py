@@ -77,7 +77,7 @@ class Pools:
         stream = coding.encode(levels, least, most)
         if not _is_worth(len(stream), len(packed), weight.size):
             return self._bits.add(packed)
-        own = {} if kind == "bits" else {"levels": most - least + 1, "zero": -least}
+        own: dict[str, Any] = {} if kind == "bits" else {"levels": most - least + 1, "zero": -least}
         if kind == "int8":
             values, ranks = np.unique(weight, return_inverse=True)
             zero = int(np.abs(values.astype(np.int16)).argmin())

@@ -298,8 +298,10 @@ def _fixed_operator(node: FixedNode, inputs: list[np.ndarray], scales: list[floa
         return _max_pool(node, inputs[0])
     if isinstance(node, FixedAveragePool):
         multiplier, _ = node.multiplier
-        taps = _taps(inputs[0], node.kernel, node.stride, node.padding)
-        return np.int32(multiplier) * sum((tap for _, _, tap in taps), np.int32(0))
+        total = np.zeros((), np.int32)
+        for _, _, tap in _taps(inputs[0], node.kernel, node.stride, node.padding):
+            total = total + tap
+        return np.int32(multiplier) * total
     aligned = [x << check_shift("it", scale / unit) for x, scale in zip(inputs, scales, strict=True)]
     return np.pad(np.concatenate(aligned, axis=1), ((0, 0), (node.before, node.after), (0, 0), (0, 0)))
 

@@ -138,7 +138,7 @@ def _onnx(names: list[str], graph: Graph, request: dict[str, Any], reference: Pa
         return None
     if reference is not None:
         return str(reference)
-    require("bench", "onnx", "onnxscript")
+    require("bench", "onnx")
     from netsuke.cli.counterpart import float_counterpart, write_onnx
 
     path = scratch / "float.onnx"

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +9,9 @@ import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
+from netsuke.lowering import lower
 from netsuke.models import create_model, get_model
+from netsuke.onnx import export_onnx
 
 
 def float_counterpart(model: str, classes: int | None, **arguments: Any) -> nn.Module:
@@ -31,9 +29,5 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 
 def write_onnx(module: nn.Module, shape: tuple[int, int, int, int], path: Path) -> None:
-    """Export an eval-mode module for float32 images of exactly this (N, C, H, W)."""
-    # Its remarks (that torchvision is missing, and such) say nothing about the network.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (torch.zeros(shape),), path, dynamo=True, verbose=False, external_data=False)
+    """Write an eval-mode module as an ONNX file for float32 images of this shape (N, C, H, W), and any other N."""
+    export_onnx(lower(module, torch.zeros(shape)).graph, path)

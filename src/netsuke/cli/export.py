@@ -1,12 +1,14 @@
-"""`netsuke export`: from a model of the zoo, or a training run, to a file."""
+"""`netsuke export`: from a model of the zoo, or a training run, to a file; and from a file to ONNX."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
+from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.cli.calibration import Calibration, compare, read_images
 from netsuke.cli.checkpoint import Network, load, load_run
@@ -16,6 +18,7 @@ from netsuke.cli.place import check_place
 from netsuke.float_layers import BITS
 from netsuke.float_layers import read as read_layers
 from netsuke.float_layers import write as layers_text
+from netsuke.onnx import INPUTS, check_installed, export_onnx
 from netsuke.report.runs import read_run
 
 PRECISIONS = ("dynamic", "channel", "static")
@@ -42,10 +45,27 @@ def _fixed_option(text: str) -> int | dict[str, int]:
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The .netsuke file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
     model: Annotated[str | None, typer.Option(help="Name of the model; `netsuke models` lists them.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Its checkpoint; without one the weights are random.")] = None,
     run: Annotated[Path | None, typer.Option(help="Instead of both: the folder of a finished `netsuke train`.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Instead of all: a .netsuke file, to write as ONNX.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            parser=choice("--format", "netsuke", "onnx"),
+            metavar="netsuke|onnx",
+            help="Of the file to write; without it onnx if --out ends in .onnx, else netsuke.",
+        ),
+    ] = None,
+    input: Annotated[
+        str,
+        typer.Option(
+            parser=choice("--input", *INPUTS),
+            metavar="|".join(INPUTS),
+            help="What an ONNX network takes: normalised images, or images as they were read.",
+        ),
+    ] = "float32",
     float_layers: Annotated[
         Any,
         typer.Option(
@@ -93,16 +113,58 @@ def export(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a model as a .netsuke file, its preprocessing included."""
+    """Write a model as a .netsuke file, its preprocessing included, or as an ONNX file for other engines."""
     check_place(out)
+    kind = format or ("onnx" if out.suffix.lower() == ".onnx" else "netsuke")
+    if [model, run, file].count(None) != 2 or (weights is not None and model is None):
+        raise Error(
+            "give --model NAME, with --weights FILE where it is trained; or --run DIR, which says both;\n"
+            "or --file FILE.netsuke, to write that as ONNX"
+        )
+    chosen: Any = {"float_layers": float_layers}
+    if fixed_point is None and (data_bits != 8 or precision != "dynamic" or equalise):
+        raise Error("--data-bits, --precision and --equalise are for --fixed-point: give that too")
+    _check_layers(float_layers, fixed_point, calibration)
+    text = None
+    if fixed_point is not None:
+        from netsuke.lowering import FixedPoint
+
+        how = FixedPoint(fixed_point, data_bits, precision, equalise)  # type: ignore[arg-type]
+        chosen, text = {"fixed_point": how}, str(how)
+    if kind == "onnx":
+        check_installed()
+    elif input != "float32":
+        raise Error(f"--input {input} is for --format onnx: a .netsuke file with its preprocessing takes both")
+    result: dict[str, Any] = {"out": str(out), "format": kind}
+    with TemporaryDirectory() as folder:
+        if file is not None:
+            if kind != "onnx" or calibration is not None:
+                raise Error("--file is a network to write as ONNX, as it is: give --format onnx, and no --float-layers")
+            made = file
+            result |= {"weights": str(file), "float_layers": None, "fixed_point": None, "calibration": None}
+        else:
+            made = out if kind == "netsuke" else Path(folder) / "network.netsuke"
+            result |= {"float_layers": layers_text(float_layers), "fixed_point": text}
+            result |= _write(made, model, weights, run, chosen, calibration, calibration_images)
+        if kind == "onnx":
+            graph = artifact.read(made)
+            export_onnx(graph, out, input)
+            result |= {"model": graph.model, "input": input}
+    result["bytes"] = out.stat().st_size
+    if json:
+        emit(result)
+    else:
+        _show(result)
+
+
+def _check_layers(float_layers: str | dict[str, str], fixed_point: Any, calibration: str | None) -> None:
+    """Raises Error unless there are calibration images just where integers are."""
     kinds = set(float_layers.values()) if isinstance(float_layers, dict) else {float_layers}
     if fixed_point is not None and (kinds != {"float32"} or calibration is None):
         raise Error(
             "--fixed-point needs --calibration SPEC (cifar10:PATH, ...) and goes without --float-layers:\n"
             "the scales are chosen on training images, and no layer is left in floats"
         )
-    if fixed_point is None and (data_bits != 8 or precision != "dynamic" or equalise):
-        raise Error("--data-bits, --precision and --equalise are for --fixed-point: give that too")
     if kinds != {"float32"} and calibration is None:
         raise Error(
             f"--float-layers {layers_text(float_layers)} needs --calibration SPEC, as in --calibration cifar10:PATH:\n"
@@ -112,8 +174,18 @@ def export(
         raise Error(
             "--calibration is for --float-layers int8 or int4, and for --fixed-point: give one of them, or leave it out"
         )
-    if (model is None) == (run is None) or (weights is not None and model is None):
-        raise Error("give --model NAME, with --weights FILE where it is trained; or --run DIR, which says both")
+
+
+def _write(
+    out: Path,
+    model: str | None,
+    weights: Path | None,
+    run: Path | None,
+    precision: dict[str, Any],
+    calibration: str | None,
+    calibration_images: int,
+) -> dict[str, Any]:
+    """Write a network of the zoo, or of a run, as the .netsuke file `out`; return what there is to say about it."""
     if run is not None:
         trained = read_run(run)
         network, model, weights = load_run(trained), trained.model, trained.weights
@@ -123,28 +195,16 @@ def export(
     if weights is None:
         remark("no --weights: the weights are random (seed 0)")
     chosen = read_images(calibration, calibration_images, network) if calibration else None
-    options: dict[str, Any] = {"float_layers": float_layers}
-    if fixed_point is not None:
-        from netsuke.lowering import FixedPoint
-
-        options = {"fixed_point": FixedPoint(fixed_point, data_bits, precision, equalise)}  # type: ignore[arg-type]
-    result: dict[str, Any] = {
-        "out": str(out),
-        "model": model,
-        "weights": "random, seed 0" if weights is None else str(weights),
-        "float_layers": layers_text(float_layers),
-        "fixed_point": None if fixed_point is None else _fixed_text(fixed_point, data_bits, precision, equalise),
-        "calibration": None,
-    }
+    cost = None
     if chosen is None:
         write_network(network, model, out)
     else:
-        result["calibration"] = _write_quantized(network, model, out, chosen, **options)
-    result["bytes"] = out.stat().st_size
-    if json:
-        emit(result)
-    else:
-        _show(result)
+        cost = _write_quantized(network, model, out, chosen, **precision)
+    return {
+        "model": model,
+        "weights": "random, seed 0" if weights is None else str(weights),
+        "calibration": cost,
+    }
 
 
 def write_network(network: Network, model: str, out: Path, **options: Any) -> None:
@@ -159,8 +219,6 @@ def write_network(network: Network, model: str, out: Path, **options: Any) -> No
 
 def _write_quantized(network: Network, model: str, out: Path, chosen: Calibration, **options: Any) -> dict[str, Any]:
     """Write the file with quantized layers; return what that costs, on the images that it was calibrated on."""
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory() as folder:
         before = Path(folder) / "float32.netsuke"
         write_network(network, model, before)
@@ -168,17 +226,13 @@ def _write_quantized(network: Network, model: str, out: Path, chosen: Calibratio
         return compare(before.read_bytes(), out.read_bytes(), chosen)
 
 
-def _fixed_text(bits: int | dict[str, int], data: int, precision: str, equalise: bool) -> str:
-    weights = str(bits) if isinstance(bits, int) else ",".join(f"{p}={b}" for p, b in bits.items())
-    return f"fixed point, weights {weights}, data {data}, {precision}{', equalised' if equalise else ''}"
-
-
 def _show(result: dict[str, Any]) -> None:
-    show(f"wrote {result['out']}: {result['bytes']:,} bytes, {result['model']}, weights {result['weights']}")
+    words = f"wrote {result['out']}: {result['bytes']:,} bytes, {result['model']}, weights {result['weights']}"
+    show(words + (f", as ONNX that takes {result['input']}" if result["format"] == "onnx" else ""))
     cost = result["calibration"]
     if cost is None:
         return
-    rows = table("layers in", "top-1 %", "bytes")
+    rows = table("layers in", "top-1 %", "bytes as .netsuke")
     for kind, name in (("float32", "float32"), ("int8", result["fixed_point"] or result["float_layers"])):
         top1 = cost[f"top1_{kind}"]
         rows.add_row(name, "" if top1 is None else f"{top1:.2f}", f"{cost[f'bytes_{kind}']:,}")

@@ -23,6 +23,7 @@ from netsuke.lowering.fixed_point import FixedPoint, fix
 from netsuke.lowering.passes import optimise, renumber, round_arrays, settle_scales
 from netsuke.lowering.quantize import activations, quantize
 from netsuke.nn.coding import Coding
+from netsuke.onnx import check_installed, export_onnx
 
 
 class PreprocessLike(Protocol):
@@ -99,7 +100,7 @@ def export(
     calibration: Any = None,
     fixed_point: FixedPoint | None = None,
 ) -> Path:
-    """Write `module` as a .netsuke file and return its path.
+    """Write `module` as a .netsuke file, or where `path` ends in .onnx as an ONNX file, and return its path.
 
     module: any torch module made of supported operators; a copy in eval mode is captured, the module stays as it is.
     example_input: float images (N, C, H, W) of the size to run at, any N. preprocess: a netsuke.Preprocess, which lets
@@ -117,6 +118,8 @@ def export(
     fixed_point: a netsuke.FixedPoint, to compute everything between input and logits in integers, with powers of two
     for scales; it needs `calibration` too.
 
+    An ONNX file takes normalised float32 input; `netsuke.export_onnx` has more to choose, and the errors.
+
     Raises netsuke.Error for an operator that the format cannot express, naming it and the line of the module, and
     for calibration images that are missing, empty, not finite, or of another shape.
     """
@@ -128,7 +131,14 @@ def export(
             "The order is export(module, example_input, path)"
         )
     target = Path(path)
-    artifact.save(lower(module, example_input, preprocess, model, float_layers, calibration, fixed_point).graph, target)
+    onnx = target.suffix.lower() == ".onnx"
+    if onnx:
+        check_installed()
+    graph = lower(module, example_input, preprocess, model, float_layers, calibration, fixed_point).graph
+    if onnx:
+        export_onnx(graph, target)
+    else:
+        artifact.save(graph, target)
     return target
 
 

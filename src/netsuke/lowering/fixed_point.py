@@ -76,6 +76,13 @@ class FixedPoint:
         fitting = [bits for pattern, bits in self.weights.items() if fnmatchcase(name, pattern)]
         return fitting[-1] if fitting else 8
 
+    def __str__(self) -> str:
+        bits = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
+        weights = ", ".join(f"{bits} bits" if name == "*" else f"{name} {bits} bits" for name, bits in bits.items())
+        return (
+            f"fixed point, weights of {weights}, data of {self.data}, {self.precision}{', equalised' * self.equalise}"
+        )
+
     def check_names(self, names: list[str]) -> None:
         """Raises Error for a pattern that fits no layer."""
         for pattern in self.weights if isinstance(self.weights, Mapping) else ():
