@@ -13,7 +13,17 @@ import torch
 from torch import nn
 
 from netsuke.artifact.contract import Error
-from netsuke.models import adabin_resnet, adabin_vgg, bnext, bnext18, lenet, resnet, squeezenet, vgg_small
+from netsuke.models import (
+    adabin_resnet,
+    adabin_vgg,
+    bnext,
+    bnext18,
+    efficientnet_lite,
+    lenet,
+    resnet,
+    squeezenet,
+    vgg_small,
+)
 
 # Keyword arguments of netsuke.Preprocess.
 IMAGENET_STATISTICS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -28,11 +38,19 @@ MNIST_PREPROCESS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
 CAFFE_EVAL: dict[str, Any] = {
     "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0), "scale": 1.0, "order": "BGR", "resize": 256, "crop": 227,
 }  # fmt: skip
+# TensorFlow's for the Lite networks: pixels of -1 to 1.
+LITE_EVAL: dict[str, Any] = {
+    "mean": (127.0, 127.0, 127.0), "std": (128.0, 128.0, 128.0), "scale": 1.0,
+    "resize": 256, "crop": 224, "interpolation": "bicubic",
+}  # fmt: skip
 
 RESNET_PAPER = "He et al. 2016, Deep Residual Learning for Image Recognition"
 VGG_PAPER = "Zhang et al. 2018, LQ-Nets (the VGG-small of its section 4)"
 LENET_PAPER = "LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition (as Han et al. 2015 have it)"
 SQUEEZENET_PAPER = "Iandola et al. 2016, SqueezeNet: AlexNet-level accuracy with 50x fewer parameters"
+EFFICIENTNET_PAPER = (
+    "Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (its Lite0)"
+)
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
 
@@ -89,6 +107,15 @@ _ENTRIES = [
     ModelEntry(
         "squeezenet1_0", SQUEEZENET_PAPER, (3, 227, 227), 1000, CAFFE_EVAL, squeezenet.squeezenet1_0, "squeezenet1_0"
     ),
+    ModelEntry(
+        "efficientnet_lite0",
+        EFFICIENTNET_PAPER,
+        (3, 224, 224),
+        1000,
+        LITE_EVAL,
+        efficientnet_lite.efficientnet_lite0,
+        "efficientnet_lite0",
+    ),  # fmt: skip
     _imagenet("resnet18_imagenet", RESNET_PAPER, resnet.resnet18_imagenet, "resnet18_imagenet"),
     _imagenet("resnet34_imagenet", RESNET_PAPER, resnet.resnet34_imagenet, "resnet34_imagenet"),
     _cifar("adabin_resnet20", ADABIN_PAPER, adabin_resnet.adabin_resnet20, "resnet20"),
