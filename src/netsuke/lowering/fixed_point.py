@@ -40,6 +40,7 @@ from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_ste
 
 LARGEST = float(np.finfo(np.float32).max)
 WHOLE = (0, 0)  # the kernel of a pool over a whole map, until its size is known
+MAX_BIAS_BITS = 28
 FINER = 4  # lengths above the one that overflows nothing which are tried
 
 
@@ -54,12 +55,15 @@ class FixedPoint:
     each output channel of the weights; or "static", one for all weights, one for the maps and one for the results of
     linear layers, to compare with.
     equalise: scale the channels between layers first (`netsuke.lowering.equalise`): what depthwise convolutions need.
+    error: what the choice of a length makes small, the sum of "squared" errors or, as the paper is reported to have it,
+    of "absolute" ones, which are smallest where many small numbers are fine and the few large ones are clipped.
     """
 
     weights: int | Mapping[str, int] = 8
     data: int = 8
     precision: Literal["dynamic", "channel", "static"] = "dynamic"
     equalise: bool = False
+    error: Literal["squared", "absolute"] = "squared"
 
     def __post_init__(self) -> None:
         table = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
@@ -68,6 +72,13 @@ class FixedPoint:
                 raise Error(f"fixed point has 2 to 16 bits, not {bits!r}")
         if self.precision not in ("dynamic", "channel", "static"):
             raise Error(f"precision is {self.precision!r}: use 'dynamic', 'channel' or 'static'")
+        if self.error not in ("squared", "absolute"):
+            raise Error(f"error is {self.error!r}: use 'squared' or 'absolute'")
+
+    @property
+    def power(self) -> int:
+        """Of an error in the sums."""
+        return 2 if self.error == "squared" else 1
 
     def bits(self, name: str) -> int:
         """Of the weights of the layer `name`."""
@@ -94,11 +105,11 @@ class FixedPoint:
 def fix(graph: Graph, how: FixedPoint, images: Tensor) -> Graph:
     """The graph in fixed point.
 
-    Weights: the fractional length of a layer (or of each output channel) is the one that loses least, sum |W - W(fl)|,
-    among the one that overflows nothing and a few finer ones. Data, greedily in running order: the length of a map is
-    the one with the least sum |x - x(fl)|, where x is the float network's map and x(fl) what the layers before it, in
-    fixed point already, make of the images. (The paper's two phases; its full text was not at hand, so that the sums
-    and the search are as its readers report them.) Maps that hold nothing below 0 have no sign bit, which the
+    Weights: the fractional length of a layer (or of each output channel) is the one with the least error of W(fl)
+    against W, among the one that overflows nothing and its neighbours. Data, greedily in running order: the length of a
+    map is the one with the least error of x(fl) against x, where x is the float network's map and x(fl) what the layers
+    before it, in fixed point already, make of the images. (The paper's two phases; its full text was not at hand, so
+    that sums and search are as its readers report them.) Maps that hold nothing below 0 have no sign bit, which the
     paper's keep.
 
     graph: float, batch norm folded, one input. images: float32 (N, C, H, W), normalised: a few hundred training images.
@@ -259,8 +270,14 @@ class _Fixing:
         rows = weight.reshape(len(weight), -1) if self.how.precision == "channel" else weight.reshape(1, -1)
         least = -MAX_EXPONENT if finest == math.inf else round(math.log2(scale / finest))
         lengths = [
-            self.weight_length if self.weight_length is not None else best_length(row, bits, least) for row in rows
+            self.weight_length if self.weight_length is not None else best_length(row, bits, self.how.power, least)
+            for row in rows
         ]
+        if len(rows) > 1:  # of a channel of next to nothing the bias would be a huge number of units
+            lengths = [
+                min(length, MAX_BIAS_BITS - _bits(abs(float(bias)) / scale))
+                for length, bias in zip(lengths, node.bias, strict=True)
+            ]
         weight_scale = np.exp2(-np.array(lengths, np.float64))
         most = (1 << (bits - 1)) - 1
         of_each = np.broadcast_to(weight_scale, (len(weight),))[:, None, None, None]
@@ -297,12 +314,15 @@ class _Fixing:
         if linear in self.data_lengths:
             allowed = [self.data_lengths[linear]]
         allowed = allowed or [math.floor(-coarsest)]
-        losses = [float((y - fixed(x, 2.0**-fl, zero, bits)).abs().sum()) for fl in allowed]
+        losses = [self.error(y - fixed(x, 2.0**-fl, zero, bits)) for fl in allowed]
         scale = 2.0 ** -allowed[int(np.argmin(losses))]
         self.float[value], self.fixed[value] = y, fixed(x, scale, zero, bits)
         self.scales[value], self.ids[value] = scale, self.unused
         self.unused += 1
         return ToFixed(scale, zero, self.ids[value], bits)
+
+    def error(self, of: Tensor) -> float:
+        return float(of.abs().pow(self.how.power).sum(dtype=torch.float64))
 
     @staticmethod
     def aligned(scale: float, unit: np.ndarray) -> bool:
@@ -313,12 +333,12 @@ class _Fixing:
         layers = [node for node in self.graph.nodes if isinstance(node, Conv2d)]
         ranges = range(-4, 16)
         rows = [(node.scaled_weight.reshape(-1), self.how.bits(node.name)) for node in layers]
-        self.weight_length = min(ranges, key=lambda fl: sum(_loss(row, fl, bits) for row, bits in rows))
+        self.weight_length = min(ranges, key=lambda fl: sum(_loss(row, fl, bits, self.how.power) for row, bits in rows))
         losses: dict[bool, np.ndarray] = {}
         for linear, y in self.maps():
             bits = self.how.data
             zero = 1 << (bits - 1) if float(y.min()) < 0 else 0
-            found = [float((y - fixed(y, 2.0**-fl, zero, bits)).abs().sum()) for fl in ranges]
+            found = [self.error(y - fixed(y, 2.0**-fl, zero, bits)) for fl in ranges]
             losses[linear] = losses.get(linear, 0) + np.array(found)
         self.data_lengths = {linear: ranges[int(loss.argmin())] for linear, loss in losses.items()}
 
@@ -341,18 +361,22 @@ class _Fixing:
                 del values[value]
 
 
-def best_length(weight: np.ndarray, bits: int, least: int = -MAX_EXPONENT) -> int:
-    """The fractional length, at least `least`, that loses least of a weight: sum |W - W(bits, fl)|."""
+def _bits(number: float) -> int:
+    return math.ceil(math.log2(number)) if number > 0 else 0
+
+
+def best_length(weight: np.ndarray, bits: int, power: int = 2, least: int = -MAX_EXPONENT) -> int:
+    """The fractional length, at least `least`, that loses least of a weight: sum |W - W(bits, fl)|^power."""
     most = (1 << (bits - 1)) - 1
     largest = float(np.abs(weight).max(initial=0.0))
     first = math.floor(math.log2(most / largest)) if largest > 0 else bits
     lengths = [fl for fl in range(first - 1, first + FINER) if least <= fl <= MAX_EXPONENT] or [
         min(max(first, least), MAX_EXPONENT)
     ]
-    return min(lengths, key=lambda fl: _loss(weight, fl, bits))
+    return min(lengths, key=lambda fl: _loss(weight, fl, bits, power))
 
 
-def _loss(weight: np.ndarray, length: int, bits: int) -> float:
+def _loss(weight: np.ndarray, length: int, bits: int, power: int) -> float:
     most = (1 << (bits - 1)) - 1
     scale = 2.0**-length
-    return float(np.abs(weight - np.rint(weight / scale).clip(-most, most) * scale).sum())
+    return float((np.abs(weight - np.rint(weight / scale).clip(-most, most) * scale) ** power).sum())
