@@ -35,7 +35,7 @@ def low_rank(
         typer.Option(
             parser=seconds("--speedup", 1),
             metavar="X",
-            help="How many times fewer multiply-accumulates the convolutions together are to have; 1 leaves them alone.",
+            help="How many times fewer multiply-accumulates all convolutions together are to have; 1: they stay.",
         ),
     ] = 4.0,
     linear_speedup: Annotated[
