@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import netsuke
-from netsuke import Error
+from netsuke import Error, artifact
 from netsuke.analyze.count import work_of
+from netsuke.engine import available_isas
 from netsuke.methods.behind import behind
 from netsuke.methods.factors import split_window
 from netsuke.methods.ranks import Choice, choose_ranks
@@ -248,7 +249,7 @@ def test_asymmetric_is_no_worse_on_a_stack_that_is_approximated() -> None:
 
 def test_a_separable_filter_is_split_exactly() -> None:
     torch.manual_seed(0)
-    column, row = torch.randn(2, 5, 3, 1), torch.randn(8, 2, 1, 3)
+    column, row = torch.randn(2, 5, 3, 1).double(), torch.randn(8, 2, 1, 3).double()
     layer = nn.Conv2d(5, 8, 3, stride=2, padding=(1, 2), dilation=(1, 2)).double()
     with torch.no_grad():
         layer.weight.copy_(torch.einsum("riy,orx->oiyx", column[..., 0], row[:, :, 0]))
@@ -379,9 +380,9 @@ def test_the_engine_says_what_the_module_says(reconstruction: str, tmp_path: Pat
     with torch.no_grad():
         expected = made(IMAGES).numpy()
     scale = np.abs(expected).max()
-    reference = netsuke.artifact.Reference(netsuke.artifact.read(path))(IMAGES.numpy())
+    reference = artifact.Reference(artifact.read(path))(IMAGES.numpy())
     np.testing.assert_allclose(reference, expected, rtol=0, atol=1e-5 * scale)
-    if not netsuke.engine.available_isas():
+    if not available_isas():
         pytest.skip("the engine is not compiled here")
     np.testing.assert_allclose(netsuke.load(path)(IMAGES.numpy()), expected, rtol=0, atol=1e-5 * scale)
 
