@@ -71,7 +71,7 @@ def low_rank(
     training = {name: layer.training for name, layer in student.named_modules()}
     seen = Responses(calibration, samples, seed)
     with evaluating(student), torch.no_grad():
-        plan = Plan(student, seen, skip)
+        plan = Plan(student, seen, skip, lambda name: speedup > 1 if ranks is None else name in ranks)
         if ranks is None:
             chosen = plan.linears(linear_speedup) | plan.convolutions(speedup, reconstruction == "3d")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
@@ -53,8 +53,8 @@ class Plan:
     convolutions that can be split. skipped: (layer, why it stays whole), as far as ranks were chosen.
     """
 
-    def __init__(self, model: nn.Module, seen: Responses, skip: Skip = ()) -> None:
-        """skip: as for `netsuke.low_rank`."""
+    def __init__(self, model: nn.Module, seen: Responses, skip: Skip, looked_at: Callable[[str], bool]) -> None:
+        """skip: as for `netsuke.low_rank`. looked_at: whether a convolution of some name may be split."""
         self._layers = {name: m for name, m in model.named_modules() if isinstance(m, (_ConvNd, nn.Linear))}
         self.macs = layer_macs(model, seen)
         self.skipped: list[tuple[str, str]] = []
@@ -65,7 +65,11 @@ class Plan:
             or ("skip= names it" if skipped(name, layer) else "")
             for name, layer in self._layers.items()
         }
-        convolutions = {n: m for n, m in self._layers.items() if isinstance(m, nn.Conv2d) and not self._whole[n]}
+        convolutions = {
+            name: layer
+            for name, layer in self._layers.items()
+            if isinstance(layer, nn.Conv2d) and not self._whole[name] and looked_at(name)
+        }
         maps = seen.maps(model, list(convolutions))
         for name in [name for name in convolutions if len(maps[name]) > 1]:
             self._whole[name] = f"it runs {len(maps[name])} times in one forward"
