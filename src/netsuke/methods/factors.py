@@ -114,14 +114,22 @@ def nearest(layer: Weighted, rank: Rank) -> nn.Sequential:
     return assemble(layer, rank, first, filters, P, P.T, bias)
 
 
-def split_window(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def split_window(weight: Tensor, rank: int, toward: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The k x 1 filters (rank, c, k, 1) and 1 x k filters (d, rank, 1, k) whose product is nearest to weight
-    (d, c, k, k): the filter reconstruction of Jaderberg et al. 2014, in its closed form."""
+    (d, c, k, k): the filter reconstruction of Jaderberg et al. 2014, in its closed form.
+
+    toward (d', c, k, k): combinations of the filters, for whose product the k x 1 ones are best instead.
+    """
     d, c, h, w = weight.shape
-    U, S, V = torch.linalg.svd(_columns_by_rows(weight), full_matrices=False)
-    root = S[:rank].sqrt()
-    vertical = (U[:, :rank] * root).T.reshape(rank, c, h, 1)
-    horizontal = (root[:, None] * V[:rank]).reshape(rank, d, 1, w).transpose(0, 1)
+    U, _, _ = torch.linalg.svd(_columns_by_rows(weight if toward is None else toward), full_matrices=False)
+    columns = U[:, :rank]
+    if columns.shape[1] < rank:  # more than `toward` has use for
+        columns = torch.nn.functional.pad(columns, (0, rank - columns.shape[1]))
+    rows = columns.T @ _columns_by_rows(weight)
+    norm = rows.norm(dim=1)
+    root = torch.where(norm > 0, norm, 1.0).sqrt()
+    vertical = (columns * root).T.reshape(rank, c, h, 1)
+    horizontal = (rows / root[:, None]).reshape(rank, d, 1, w).transpose(0, 1)
     return vertical, horizontal
 
 

@@ -129,7 +129,7 @@ class _Job:
             return assemble(layer, rank, first, filters, P, fit.Q, (made_bias - stands.shift) * unscale)
 
         if isinstance(rank, tuple):
-            first, filters = split_window(filters, rank[0])
+            first, filters = split_window(filters, rank[0], self._plan.filters(name, rank[1]))
             one = torch.eye(len(bias), dtype=torch.float64)
             now = part((rank[0], None), Fit(one, one, torch.zeros_like(bias)))
             self._put(layer, now)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import sqrt
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -14,7 +13,7 @@ from netsuke.artifact.contract import Error
 from netsuke.methods.behind import Behind, behind
 from netsuke.methods.factors import Rank, cannot_split, spatially, window_energies
 from netsuke.methods.ranks import Choice, choose_ranks
-from netsuke.methods.reconstruct import energies
+from netsuke.methods.reconstruct import directions, energies
 from netsuke.methods.responses import Responses
 from netsuke.methods.skip import Skip, skipper
 
@@ -22,28 +21,36 @@ from netsuke.methods.skip import Skip, skipper
 @dataclass(frozen=True)
 class _Site:
     """A convolution that may be split. pixels: of its output map. column_pixels: of the map behind a k x 1 part, which
-    is as wide as the input. energies: of its channels. macs: of the layer whole."""
+    is as wide as the input. macs: of the layer whole. covariance: of what it gives, its batch norm included."""
 
     layer: nn.Conv2d
     pixels: int
     column_pixels: int
     macs: int
-    energies: Tensor
+    covariance: Tensor
     behind: Behind
 
-    def channels(self, window: int | None) -> Choice:
-        """Of d', where the window is whole, or split already at the rank `window`."""
+    def channels(self) -> Choice:
+        """Of d', behind the whole window."""
         d, c, h, w = self.layer.weight.shape
-        if window is None:
-            return Choice(self.energies, self.pixels * (c * h * w + d), 0, self.macs)
-        column = self.column_pixels * c * h * window
-        return Choice(self.energies, self.pixels * (w * window + d), column, column + self.pixels * d * w * window)
+        return Choice(energies(self.covariance), self.pixels * (c * h * w + d), 0, self.macs)
 
-    def windows(self) -> Choice:
-        """Of d''."""
+    def windows(self, channels: int | None) -> Choice:
+        """Of d'', before the d' channels that were chosen, or all of them."""
         d, c, h, w = self.layer.weight.shape
+        outputs = channels or d
+        restore = self.pixels * d * channels if channels else 0
+        price = self.column_pixels * c * h + self.pixels * outputs * w
+        return Choice(
+            window_energies(self.filters(channels)), price, restore, self.pixels * outputs * c * h * w + restore
+        )
+
+    def filters(self, channels: int | None) -> Tensor:
+        """What a `reduce` of so many channels is, (d', c, k, k), by principal components; the layer's own for None."""
         weight = self.behind.scale.view(-1, 1, 1, 1) * self.layer.weight.detach().double().cpu()
-        return Choice(window_energies(weight), self.column_pixels * c * h + self.pixels * d * w, 0, self.macs)
+        if channels is None:
+            return weight
+        return (directions(self.covariance, channels) @ weight.flatten(1)).view(-1, *weight.shape[1:])
 
 
 class Plan:
@@ -80,10 +87,10 @@ class Plan:
         for name in [name for name in self.macs if name in convolutions]:
             given, made = maps[name][0]
             scale = self.behind[name].scale
-            held = energies(scale[:, None] * covariances[name] * scale)
+            covariance = scale[:, None] * covariances[name] * scale
             pixels, column = made[2] * made[3], made[2] * given[3]
             stands = self.behind[name]
-            self._sites[name] = _Site(convolutions[name], pixels, column, self.macs[name], held, stands)
+            self._sites[name] = _Site(convolutions[name], pixels, column, self.macs[name], covariance, stands)
 
     def check(self, ranks: Mapping[str, Rank]) -> None:
         """Raises netsuke.Error for a layer among `ranks` that must stay whole."""
@@ -93,13 +100,17 @@ class Plan:
 
     def energy(self, name: str, rank: int) -> float:
         """The share of a layer's energy that so many channels keep."""
-        held = self._sites[name].energies if name in self._sites else _of_weight(self._layers[name])
+        held = energies(self._sites[name].covariance) if name in self._sites else _of_weight(self._layers[name])
         return Choice(held, 1, 0, 0).kept(rank)
 
     def total(self, macs: Mapping[str, int], kind: type[nn.Module]) -> int:
         """Sum of `macs` over the layers of a kind, and over what stands in their places."""
         places = [name for name, layer in self._layers.items() if isinstance(layer, kind)]
         return sum(count for name, count in macs.items() if any(inside(name, place) for place in places))
+
+    def filters(self, name: str, channels: int | None) -> Tensor:
+        """The filters (d', c, k, k) that the window of a layer is split for, its batch norm included."""
+        return self._sites[name].filters(channels)
 
     def convolutions(self, speedup: float, windows: bool) -> dict[str, Rank]:
         """Ranks for so many times fewer multiply-accumulates in all convolutions together. windows: split these too.
@@ -109,18 +120,35 @@ class Plan:
         if speedup == 1:
             return {}
         budget = self._budget(_ConvNd, speedup, sum(site.macs for site in self._sites.values()))
-        windows_at = self._windows(budget) if windows else {}
-        choices = {name: site.channels(windows_at.get(name)) for name, site in self._sites.items()}
-        found = self._chosen(_ConvNd, choices, speedup, budget)
-        ranks: dict[str, Rank] = {}
-        for name, rank in found.items():
-            pays = choices[name].pays(rank)
-            if name in windows_at:
-                ranks[name] = (windows_at[name], rank if pays else None)
-            elif pays:
-                ranks[name] = rank
+        choices = {name: site.channels() for name, site in self._sites.items()}
+        ranks: dict[str, Rank] = dict(self._paying(choices, self._chosen(_ConvNd, choices, speedup, budget)))
+        if windows:
+            ranks = self._with_windows(choices, budget) or ranks
         self._note(_ConvNd, ranks)
         return ranks
+
+    def _with_windows(self, choices: Mapping[str, Choice], budget: float) -> dict[str, Rank]:
+        """Channels by the root of the speed-up, then windows for the rest. Where windows cannot give that much the
+        channels give more; empty where they must give all."""
+        able = {name: site for name, site in self._sites.items() if spatially(site.layer)}
+        share = budget / sum(site.macs for site in self._sites.values())
+        for power in (0.5, 0.75):
+            first = sum(site.macs * share ** (power if name in able else 1) for name, site in self._sites.items())
+            channels = self._paying(choices, choose_ranks(choices, first))
+            cost = {name: choice.cost(channels.get(name, len(choice.energies))) for name, choice in choices.items()}
+            left = budget - sum(count for name, count in cost.items() if name not in able)
+            inner = {name: site.windows(channels.get(name)) for name, site in able.items()}
+            found = choose_ranks(inner, left)
+            if sum(choice.cost(found[name]) for name, choice in inner.items()) <= left:
+                both: dict[str, Rank] = {
+                    name: (rank, channels.get(name)) for name, rank in self._paying(inner, found).items()
+                }
+                return {**channels, **both}
+        return {}
+
+    @staticmethod
+    def _paying(choices: Mapping[str, Choice], ranks: Mapping[str, int]) -> dict[str, int]:
+        return {name: rank for name, rank in ranks.items() if choices[name].pays(rank)}
 
     def linears(self, speedup: float) -> dict[str, Rank]:
         """The same for the linear layers. Raises netsuke.Error as `convolutions`."""
@@ -134,7 +162,7 @@ class Plan:
                 choices[name] = Choice(_of_weight(layer), rows * (c + d), 0, self.macs[name])
         budget = self._budget(nn.Linear, speedup, sum(choice.whole for choice in choices.values()))
         found = self._chosen(nn.Linear, choices, speedup, budget)
-        ranks: dict[str, Rank] = {name: rank for name, rank in found.items() if choices[name].pays(rank)}
+        ranks: dict[str, Rank] = dict(self._paying(choices, found))
         self._note(nn.Linear, ranks)
         return ranks
 
@@ -142,13 +170,6 @@ class Plan:
         """What the layers that may be split, `able` whole, may come to."""
         total = self.total(self.macs, kind)
         return total / speedup - (total - able)
-
-    def _windows(self, budget: float) -> dict[str, int]:
-        """d'' of the windows that are split: they take the root of the speed-up, the channels the rest."""
-        choices = {name: site.windows() for name, site in self._sites.items() if spatially(site.layer)}
-        share = sqrt(max(budget, 0) / max(1, sum(site.macs for site in self._sites.values())))
-        ranks = choose_ranks(choices, share * sum(choice.whole for choice in choices.values()))
-        return {name: rank for name, rank in ranks.items() if choices[name].pays(rank)}
 
     def _chosen(
         self, kind: type[nn.Module], choices: Mapping[str, Choice], speedup: float, budget: float

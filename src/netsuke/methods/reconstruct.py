@@ -36,6 +36,11 @@ def energies(covariance: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(covariance).flip(0).clamp(min=0)
 
 
+def directions(covariance: Tensor, rank: int) -> Tensor:
+    """The eigenvectors (rank, d) of its largest eigenvalues."""
+    return torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :rank].T
+
+
 def error(T: Tensor, made: Tensor, relu: bool) -> float:
     """||r(T) - r(made)||^2, where r is ReLU, or nothing."""
     return float((T.relu() - made.relu() if relu else T - made).square().sum())
