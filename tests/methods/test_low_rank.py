@@ -266,6 +266,28 @@ def test_a_separable_filter_is_split_exactly() -> None:
         assert [name for name, _ in made[0].named_children()] == names
 
 
+def test_a_window_is_split_for_the_channels_that_are_left() -> None:
+    random = torch.Generator().manual_seed(0)
+    weight, Q = (torch.randn(*shape, generator=random).double() for shape in ((8, 5, 3, 3), (2, 8)))
+    wanted = torch.einsum("po,oiyx->piyx", Q, weight)
+    lost = []
+    for toward in (wanted, None):
+        vertical, horizontal = split_window(weight, 4, toward)
+        made = torch.einsum("po,riy,orx->piyx", Q, vertical[..., 0], horizontal[:, :, 0])
+        lost.append(float((made - wanted).square().sum()))
+    columns = wanted.permute(1, 2, 0, 3).reshape(15, 6).numpy()
+    assert lost[0] == pytest.approx((np.linalg.svd(columns, compute_uv=False)[4:] ** 2).sum())
+    assert lost[0] < lost[1]
+
+
+def test_windows_leave_to_the_channels_what_they_cannot_give() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 96, 1), nn.ReLU(), nn.Conv2d(96, 96, 1))
+    for speedup in (1.5, 6.0):
+        report = netsuke.low_rank(model, IMAGES, speedup, "3d").netsuke_report
+        assert report.speedup >= speedup
+
+
 @pytest.mark.parametrize("padding", ["same", 1])
 def test_windows_move_as_before(padding: Any) -> None:
     torch.manual_seed(0)
