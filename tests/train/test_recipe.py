@@ -41,6 +41,9 @@ SHIPPED = (
     "float-imagenet-resnet18",
     "float-mnist-lenet-300-100",
     "float-mnist-lenet5",
+    "low-rank",
+    "ttq-cifar10-resnet32",
+    "ttq-cifar10-resnet56",
 )
 
 

@@ -32,7 +32,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("models")(models)
 app.command("train")(train)
-app.command("compress")(compress)
+app.add_typer(compress, name="compress")
 app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("bench")(bench)

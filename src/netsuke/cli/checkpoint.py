@@ -52,7 +52,7 @@ def load_run(run: Run) -> Network:
     Raises Error where it has none yet, and where weights and recipe do not fit.
     """
     require("train", "torch")
-    from netsuke.methods import quantize
+    from netsuke.methods import factorize, quantize
     from netsuke.models import create_model, get_model, load_weights
     from netsuke.nn import progressive
 
@@ -61,8 +61,12 @@ def load_run(run: Run) -> Network:
             f"{run.folder} has no weights yet: they are written after the last epoch. Start that training again"
         )
     entry = get_model(run.model)
-    arguments = {"num_classes": _classes(run), **run.recipe["model"].get("arguments", {})}
+    arguments = dict(run.recipe["model"].get("arguments", {}))
+    if "num_classes" not in arguments:
+        arguments["num_classes"] = _classes(run)
     module = create_model(run.model, **arguments)
+    if run.ranks is not None:
+        module = factorize(module, run.ranks)
     layers = run.recipe.get("quantize", {}).get("layers")
     module = load_weights(quantize(module, float_layers.read(layers)) if layers else module, run.weights)
     progressive(module, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netsuke.artifact.contract import Error, first_line
+from netsuke.methods.calibration import batches
 from netsuke.methods.channels import OUTPUT, Follower, Product, follow
 from netsuke.methods.importance import IMPORTANCES, Loss, batch_norm_scales, filter_norms, taylor
 from netsuke.methods.report import Channels, ChannelsReport, PrunedLayer
@@ -23,7 +24,6 @@ from netsuke.methods.skip import Skip, skipper
 from netsuke.nn.modes import evaluating
 from netsuke.nn.parallel import unwrapped
 
-BATCH = 64  # images a batch, of calibration tensors
 # Of max |output|, between the pruned module and the model that ignores the lost channels, in float64: sums in other
 # orders.
 TOLERANCE = 1e-9
@@ -377,24 +377,8 @@ def _copy(model: nn.Module, who: str) -> nn.Module:
 
 
 # ----------------------------------------------------------------------------------------------- calibration
-def _batches(calibration: Any) -> Iterator[tuple[Tensor, ...]]:
-    """Of a tensor, a tuple of tensors, or an iterable of either."""
-    if isinstance(calibration, Tensor):
-        calibration = (calibration,)
-    if isinstance(calibration, tuple) and all(isinstance(part, Tensor) for part in calibration):
-        yield from zip(*(part.split(BATCH) for part in calibration), strict=True)
-        return
-    if not isinstance(calibration, Iterable):
-        raise Error("calibration must be images, (images, labels), or an iterable of such batches")
-    for batch in calibration:
-        parts = tuple(batch) if isinstance(batch, Sequence) else (batch,)
-        if not parts or not all(isinstance(part, Tensor) for part in parts):
-            raise Error("calibration must be images, (images, labels), or an iterable of such batches")
-        yield parts
-
-
 def _labelled(calibration: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in _batches(calibration):
+    for batch in batches(calibration):
         if len(batch) != 2:
             raise Error("importance 'taylor' needs calibration=(images, labels): there are no labels in it")
         yield batch[0], batch[1]
@@ -411,7 +395,7 @@ def _reset_batch_norm(model: nn.Module, calibration: Any) -> None:
         with evaluating(model), torch.no_grad():
             for norm in norms:
                 norm.train()
-            for images, *_ in _batches(calibration):
+            for images, *_ in batches(calibration):
                 model(images)
     except Error:
         raise

@@ -50,7 +50,7 @@ def make_two_sided(
     the model and its forward does not depend on the training mode, except by F.dropout(x, p, self.training).
     Returns the model.
     """
-    graph = _trace(model, report)
+    graph = trace(model, report)
     if graph is None:
         return model
     modules = dict(model.named_modules())
@@ -61,11 +61,11 @@ def make_two_sided(
             runs[id(module)] = runs.get(id(module), 0) + 1
     chosen = []
     for node in graph.nodes:
-        if not _is_relu(node, modules):
+        if not is_relu(node, modules):
             continue
         why = _why_kept(node, modules, binarized)
         if why:
-            report.relus_kept.append((_label(node), why))
+            report.relus_kept.append((label(node), why))
         else:
             chosen.append(node)
     if not chosen:
@@ -74,7 +74,7 @@ def make_two_sided(
     rewrite = [n for n in chosen if n.op != "call_module" or runs[id(modules[n.target])] > 1]
     if rewrite and not _follows_training(model, graph):
         why = "its module's forward depends on the training mode, so it cannot be rewritten: use an nn.ReLU of its own"
-        report.relus_kept += [(_label(node), why) for node in rewrite]
+        report.relus_kept += [(label(node), why) for node in rewrite]
         chosen, rewrite = [node for node in chosen if node not in rewrite], []
     like = next(model.parameters())
     for node in chosen:
@@ -93,7 +93,8 @@ def make_two_sided(
     return _rewritten(model, graph) if rewrite else model
 
 
-def _trace(model: nn.Module, report: BinarizeReport | None = None) -> fx.Graph | None:
+def trace(model: nn.Module, report: BinarizeReport | None = None) -> fx.Graph | None:
+    """The graph of the forward, layers of ours as they are; None, and noted in `report`, where there is none."""
     try:
         return _Tracer().trace(model)
     except Exception as error:  # a forward may do anything to a proxy
@@ -102,7 +103,8 @@ def _trace(model: nn.Module, report: BinarizeReport | None = None) -> fx.Graph |
         return None
 
 
-def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether it is a ReLU, as a module, a function or a method. modules: those of the model, by name."""
     if node.op == "call_module":
         return type(modules[str(node.target)]) is nn.ReLU
     if node.op == "call_function":
@@ -125,7 +127,7 @@ def _why_kept(node: fx.Node, modules: dict[str, nn.Module], binarized: set[str])
     ends = _ends(node, modules)
     others = [end for end in ends if not (end.op == "call_module" and end.target in binarized)]
     if others:
-        return f"it also feeds {_label(others[0])}"
+        return f"it also feeds {label(others[0])}"
     return "" if ends else "nothing reads its result"
 
 
@@ -150,7 +152,7 @@ def _ends(node: fx.Node, modules: dict[str, nn.Module]) -> list[fx.Node]:
 def _follows_training(model: nn.Module, graph: fx.Graph) -> bool:
     """Whether `graph`, traced in one mode, holds in both. A functional dropout told of the mode becomes a module."""
     training = model.training
-    other = _trace(model.train(not training))
+    other = trace(model.train(not training))
     model.train(training)
     if other is None or len(other.nodes) != len(graph.nodes):
         return False
@@ -173,7 +175,8 @@ def _follows_training(model: nn.Module, graph: fx.Graph) -> bool:
     return True
 
 
-def _label(node: fx.Node) -> str:
+def label(node: fx.Node) -> str:
+    """What a node is, for people."""
     if node.op == "call_module":
         return str(node.target)
     if node.op == "output":

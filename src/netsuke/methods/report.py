@@ -1,4 +1,4 @@
-"""What `binarize` and `prune_channels` did, layer by layer."""
+"""What `binarize`, `prune_channels` and `low_rank` did, layer by layer."""
 
 from __future__ import annotations
 
@@ -92,4 +92,58 @@ class ChannelsReport:
             )
         if self.skipped:
             lines += ["outputs left whole:", *(f"  {name:<{width}}  {why}" for name, why in self.skipped)]
+        return "\n".join(lines)
+
+
+@dataclass
+class LowRankLayer:
+    """rank: as in `ranks` of the report. outputs: d. energy: the share that the channels' rank keeps of the energy of
+    the responses, or for a linear layer of its weights. fit: "linear" or "nonlinear", or for a linear layer "weights".
+    error: ||r(T) - r(made)||^2 / ||r(T)||^2 over the calibration samples, None for a linear layer. macs:
+    multiply-accumulates of one image before and after. note: why the fit is linear where it was to be nonlinear."""
+
+    name: str
+    rank: int | tuple[int, int | None]
+    outputs: int
+    energy: float
+    fit: str
+    error: float | None = None
+    macs: tuple[int, int] = (0, 0)
+    note: str = ""
+
+
+@dataclass
+class LowRankReport:
+    """layers: what was split, in running order. skipped: (layer, why it stays whole). ranks: for `netsuke.factorize`,
+    and for JSON. convolutions, linears: multiply-accumulates of one image before and after, of all there are, split or
+    not. str() prints it all."""
+
+    reconstruction: str
+    ranks: dict[str, Any]
+    convolutions: tuple[int, int]
+    linears: tuple[int, int]
+    layers: list[LowRankLayer] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def speedup(self) -> float:
+        """Multiply-accumulates of the convolutions before over those after."""
+        return self.convolutions[0] / (self.convolutions[1] or 1)
+
+    def __str__(self) -> str:
+        before, after = self.convolutions
+        lines = [
+            f"{self.reconstruction}: {after:,} of {before:,} multiply-accumulates of convolutions remain, "
+            f"{self.speedup:.2f}x fewer; {self.linears[1]:,} of {self.linears[0]:,} of linear layers"
+        ]
+        width = max((len(name) for name in [*(x.name for x in self.layers), *(n for n, _ in self.skipped)]), default=0)
+        for x in self.layers:
+            rank = " and ".join(str(r) for r in (x.rank if isinstance(x.rank, tuple) else (x.rank,)) if r is not None)
+            lost = f", error {x.error:.2%}" if x.error is not None else ""
+            lines.append(
+                f"  {x.name:<{width}}  rank {rank} of {x.outputs}, {x.energy:.2%} of the energy, {x.fit} fit{lost}, "
+                f"{x.macs[1] / (x.macs[0] or 1):.1%} of {x.macs[0]:,}{f' ({x.note})' if x.note else ''}"
+            )
+        if self.skipped:
+            lines += ["left whole:", *(f"  {name:<{width}}  {why}" for name, why in self.skipped)]
         return "\n".join(lines)

@@ -34,6 +34,15 @@ class Run:
         path = self.folder / "model.safetensors"
         return path if path.is_file() else None
 
+    @property
+    def ranks(self) -> dict[str, Any] | None:
+        """Where `netsuke compress low-rank` made the network: the ranks of its split layers."""
+        path = self.folder / "ranks.json"
+        try:
+            return json.loads(path.read_text("utf-8")) if path.is_file() else None
+        except ValueError:
+            raise Error(f"{path} holds no ranks: put a good copy in its place, or remove it") from None
+
     def last(self, column: str) -> float | None:
         """The newest entry of a column of the log, None where there is none."""
         return next((float(row[column]) for row in reversed(self.rows) if row.get(column)), None)

@@ -94,7 +94,7 @@ def deep_compression(
     model = create_model(recipe.model.name, num_classes=data.num_classes, **recipe.model.arguments)
     load_weights(model, recipe.model.weights).eval()
     counts = {name: layer.weight.numel() for name, layer in weighted(model).items()}
-    images, labels = _tensors(held_out, preprocess)
+    images, labels = tensors(held_out, preprocess)
     before = 100 - accuracy(model, images, labels)
     say(f"{recipe.model.name}: {before:.2f} % of the {len(images):,} held-out images wrong")
     found = _sensitivity(model, images, labels, folder / "sensitivity.json", say)
@@ -175,7 +175,8 @@ def _run(
     return run(recipe, spec, Output(folder), device, told)
 
 
-def _tensors(data: Dataset, preprocess: Preprocess) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(data: Dataset, preprocess: Preprocess) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images, as a network takes them, and their labels."""
     parts = [(normalise(images, preprocess), labels) for images, labels in data.batches(256)]
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     return torch.from_numpy(images), torch.from_numpy(labels)

@@ -37,12 +37,14 @@ def run(
     device: str = "auto",
     progress: Callable[[Progress], None] | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
+    model: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Train by `recipe` on the training split of the data set `spec`, in `output.folder`, from where it stands there.
 
     Writes what `fit` does and, at the end, model.safetensors: the weights after the last epoch, plain ones under the
     model's own names also where they were pruned, shared, ternary or on a grid. Returns `out` (that
     file), its `bytes`, and the last row of the log. The test split is not opened. progress, report: as for `fit`.
+    model: trained in place of the one that the recipe makes, as it is.
 
     Raises netsuke.Error as `fit`, and where model, data or teachers of the recipe cannot be had.
     """
@@ -55,16 +57,7 @@ def run(
     validation = None
     if recipe.validation:
         data, validation = holdout(data, recipe.validation, recipe.seed)
-    arguments = {"num_classes": data.num_classes, **recipe.model.arguments}
-    model = create_model(recipe.model.name, seed=recipe.seed, **arguments)
-    if recipe.model.weights:
-        load_weights(model, recipe.model.weights)
-    if recipe.quantize.layers:
-        images = np.concatenate([images for images, _ in data.batches(64, recipe.quantize.images)])
-        model = quantize(
-            model, float_layers.read(recipe.quantize.layers), torch.from_numpy(normalise(images, preprocess))
-        )
-    model = compress(model, recipe)
+    model = _model(recipe, data, preprocess) if model is None else model
     augment = make_augment(recipe.augment, preprocess)
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
@@ -77,6 +70,19 @@ def run(
         atomic.write(path, safetensors.torch.save(weights))
     fabric.barrier()
     return {"out": str(path), "bytes": path.stat().st_size, **row}
+
+
+def _model(recipe: Recipe, data: Dataset, preprocess: Preprocess) -> nn.Module:
+    arguments = {"num_classes": data.num_classes, **recipe.model.arguments}
+    model = create_model(recipe.model.name, seed=recipe.seed, **arguments)
+    if recipe.model.weights:
+        load_weights(model, recipe.model.weights)
+    if recipe.quantize.layers:
+        images = np.concatenate([images for images, _ in data.batches(64, recipe.quantize.images)])
+        model = quantize(
+            model, float_layers.read(recipe.quantize.layers), torch.from_numpy(normalise(images, preprocess))
+        )
+    return compress(model, recipe)
 
 
 def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
