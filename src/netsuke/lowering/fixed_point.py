@@ -313,7 +313,8 @@ class _Fixing:
         ]
         if linear in self.data_lengths:
             allowed = [self.data_lengths[linear]]
-        allowed = allowed or [math.floor(-coarsest)]
+        # No length in sight may be exact, or the static one finer than the sums: then the finest that is not.
+        allowed = [fl for fl in allowed if -fl >= coarsest] or [math.floor(-coarsest)]
         losses = [self.error(y - fixed(x, 2.0**-fl, zero, bits)) for fl in allowed]
         scale = 2.0 ** -allowed[int(np.argmin(losses))]
         self.float[value], self.fixed[value] = y, fixed(x, scale, zero, bits)

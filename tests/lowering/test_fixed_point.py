@@ -1,0 +1,273 @@
+"""Fixed point: how lengths are chosen, that the engine computes what was simulated, and what integers cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import netsuke
+from netsuke import Error, FixedPoint, artifact
+from netsuke.artifact.graph import Conv2d, FixedConv2d, Graph, ToFixed
+from netsuke.engine import available_isas
+from netsuke.lowering import lower
+from netsuke.lowering.build import build
+from netsuke.lowering.capture import capture
+from netsuke.lowering.equalise import equalise
+from netsuke.lowering.fixed_point import best_length, fix
+from netsuke.lowering.passes import optimise
+from netsuke.lowering.simulate import simulate
+
+
+class Everything(nn.Module):
+    """What fixed point knows: sums, concatenation, pools with padding, shortcuts of zeros, ReLU6, depthwise layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+        self.depthwise = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.left, self.right = nn.Conv2d(12, 10, 1), nn.Conv2d(12, 6, 3, padding=1)
+        self.narrow = nn.Conv2d(16, 12, 1)
+        self.last = nn.Conv2d(24, 20, 3, stride=2)
+        self.linear = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        out = F.relu6(self.depthwise(x))
+        out = torch.cat([F.relu(self.left(out)), F.relu(self.right(out))], 1)
+        x = F.relu(self.narrow(out) + x)
+        x = F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True)
+        x = F.avg_pool2d(x, 3, 1, padding=1) + x
+        x = F.pad(x, (0, 0, 0, 0, 4, 8))
+        return self.linear(F.relu(self.last(x)).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    model = Everything()
+    with torch.no_grad():
+        nn.init.normal_(model.norm.weight)
+        nn.init.normal_(model.norm.bias)
+        model(torch.randn(16, 3, 11, 11))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(24, 3, 11, 11, generator=torch.Generator().manual_seed(1))
+
+
+def float_graph(model: nn.Module, images: Tensor) -> Graph:
+    return optimise(build(capture(model, images[:2]), "model").graph)
+
+
+HOW = [
+    FixedPoint(),
+    FixedPoint(precision="channel"),
+    FixedPoint(precision="static"),
+    FixedPoint(equalise=True),
+    FixedPoint({"*": 8, "linear": 4}),
+    FixedPoint(4, 4),
+    FixedPoint(error="absolute"),
+]
+
+
+@pytest.mark.parametrize("how", HOW, ids=str)
+def test_the_engine_computes_what_is_simulated(
+    how: FixedPoint, network: nn.Module, images: Tensor, tmp_path: Path
+) -> None:
+    file = netsuke.export(network, images[:2], tmp_path / "f.netsuke", fixed_point=how, calibration=images)
+    graph = artifact.read(file)
+    assert artifact.float_operations(graph) == []
+    simulated = simulate(graph, images.double()).float().numpy()
+    for isa in available_isas():
+        for threads in (1, 3):
+            assert np.array_equal(netsuke.load(file, isa=isa, threads=threads)(images.numpy()), simulated)
+    assert np.array_equal(artifact.Reference(graph)(images[:3].numpy()), simulated[:3])
+
+
+def test_8_bits_are_near_the_float_network_and_16_nearer(network: nn.Module, images: Tensor) -> None:
+    graph = float_graph(network, images)
+    with torch.no_grad():
+        expected = network(images)
+    torch.testing.assert_close(simulate(graph, images), expected, rtol=0, atol=1e-5)
+    far = []
+    for bits in (4, 8, 12, 16):
+        made = simulate(fix(graph, FixedPoint(bits, bits), images), images.double())
+        far.append(((made - expected).abs().max() / expected.abs().max()).item())
+    assert far[0] > far[1] > far[2] > far[3]
+    assert far[1] < 0.1
+    assert far[3] < 1e-3
+
+
+def test_what_a_file_cannot_hold_is_refused(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(Error, match="`bits` is 4 or 8, not 16"):
+        netsuke.export(network, images[:2], tmp_path / "f.netsuke", fixed_point=FixedPoint(8, 16), calibration=images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_floats_between_are_found(network: nn.Module, images: Tensor) -> None:
+    found = artifact.float_operations(lower(network, images[:2]).graph)
+    assert found[0] == "node 0 (stem) is a Conv2d"
+
+
+# ------------------------------------------------------------------------------------------- lengths
+def loss(weight: np.ndarray, length: int, bits: int, power: int) -> float:
+    most = 2 ** (bits - 1) - 1
+    return sum(abs(w - max(-most, min(most, round(w * 2.0**length))) / 2.0**length) ** power for w in weight.tolist())
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_length_of_a_weight_is_the_best(bits: int, power: int) -> None:
+    rng = np.random.default_rng(0)
+    for scale in (1e-3, 0.1, 1.0, 30.0):
+        weight = rng.standard_normal(200) * scale
+        found = loss(weight, best_length(weight, bits, power), bits, power)
+        assert found == pytest.approx(min(loss(weight, length, bits, power) for length in range(-10, 25)), rel=1e-12)
+
+
+def test_lengths_of_maps_are_chosen_behind_what_is_fixed_already(images: Tensor) -> None:
+    """The second layer's map is compared with the float one as the first, in 4 bits, leaves it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Conv2d(5, 2, 3)).eval()
+    made = fix(float_graph(model, images), FixedPoint({"*": 8, "0": 4}), images)
+    first, second = (node for node in made.nodes if isinstance(node, FixedConv2d) and node.name in ("0", "2"))
+    with torch.no_grad():
+        x = images
+        codes = [step for node in made.nodes for step in node.epilogue if isinstance(step, ToFixed)]
+        for layer, node, step in ((model[0], first, codes[1]), (model[2], second, codes[2])):
+            x = rounded(x, codes[0]) if node is first else x
+            weight = torch.from_numpy(node.weight.transpose(0, 3, 1, 2).copy()).float() * float(node.weight_scale[0])
+            x = F.relu(F.conv2d(x, weight, torch.from_numpy(node.bias)))
+            target = model[:2](images) if node is first else model[:4](images)
+            losses = {
+                length: (target - rounded(x, ToFixed(2.0**-length, 0, 0))).square().sum().item()
+                for length in range(0, 12)
+            }
+            assert step.scale == 2.0 ** -min(losses, key=lambda length: losses[length])
+            x = rounded(x, step)
+            assert layer is not None
+
+
+def rounded(x: Tensor, step: ToFixed) -> Tensor:
+    return ((x / step.scale).round() + step.zero).clamp(0, 255).sub(step.zero) * step.scale
+
+
+def test_static_precision_has_one_length_for_all_weights(network: nn.Module, images: Tensor) -> None:
+    made = fix(float_graph(network, images), FixedPoint(precision="static"), images)
+    layers = [node for node in made.nodes if isinstance(node, FixedConv2d)]
+    assert len({float(node.weight_scale[0]) for node in layers}) == 1
+    by_size: dict[bool, set[float]] = {True: set(), False: set()}
+    pixels = {node.name for node in layers if node.name == "linear"}
+    for node in made.nodes:
+        for step in node.epilogue:
+            if isinstance(step, ToFixed):
+                by_size[node.name in pixels or "mean" in node.name].add(step.scale)
+    assert len(by_size[False]) == 1
+    channel = fix(float_graph(network, images), FixedPoint(precision="channel"), images)
+    assert any(len(node.weight_scale) > 1 for node in channel.nodes if isinstance(node, FixedConv2d))
+
+
+# ------------------------------------------------------------------------------------------- equalisation
+def test_equalisation_changes_ranges_and_not_the_function(images: Tensor) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.ReLU6(), nn.Conv2d(8, 8, 3, groups=8), nn.ReLU6(), nn.Conv2d(8, 4, 1), nn.ReLU(),
+        nn.Conv2d(4, 6, 3),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        model[0].weight *= torch.logspace(-2, 2, 8).view(-1, 1, 1, 1)
+        model[0].weight[3] = 0  # a dead channel has no range
+    graph = float_graph(model, images)
+    made = equalise(graph)
+    x = images.double()
+    torch.testing.assert_close(simulate(made, x), simulate(graph, x), rtol=0, atol=1e-9)
+    one, depthwise, other, last = (np.abs(node.weight) for node in made.nodes if isinstance(node, Conv2d))
+    alive = np.arange(8) != 3
+    of_outputs = [one.max((1, 2, 3)), depthwise.max((1, 2, 3)), other.max((1, 2, 3))]
+    of_inputs = [depthwise.max((1, 2, 3)), other.max((0, 1, 2)), last.max((0, 1, 2))]
+    for k, (first, second) in enumerate(zip(of_outputs, of_inputs, strict=True)):
+        kept = alive if k == 0 else slice(None)
+        np.testing.assert_allclose(first[kept], second[kept], rtol=0.01)
+
+
+def test_layers_that_others_read_too_are_left(network: nn.Module, images: Tensor) -> None:
+    graph = float_graph(network, images)
+    x = images.double()
+    torch.testing.assert_close(simulate(equalise(graph), x), simulate(graph, x), rtol=0, atol=1e-9)
+
+
+# ------------------------------------------------------------------------------------------- bad input
+def bad(images: Tensor, value: float) -> Tensor:
+    return torch.cat([images[:3], torch.full_like(images[:1], value)])
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "match"),
+    [
+        (nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8), "calibration has 1 image: the ranges of maps need more"),
+        (nn.Conv2d(3, 4, 3), torch.randn(0, 3, 8, 8), "calibration holds no images"),
+        (nn.Conv2d(3, 4, 3), bad(torch.randn(3, 3, 8, 8), float("nan")), "not finite"),
+        (nn.Conv2d(3, 4, 3), torch.randn(4, 3, 9, 8), "calibration holds a batch of shape"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU()),
+            torch.randn(4, 3, 8, 8),
+            "PReLU: in fixed point there are ReLU",
+        ),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid()), torch.randn(4, 3, 8, 8), "'sigmoid': fixed point has"),
+        (
+            nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Conv2d(3, 4, 3)),
+            torch.randn(4, 3, 8, 8),
+            "count_include_pad=True",
+        ),
+    ],
+)
+def test_clear_errors(model: nn.Module, images: Tensor, match: str, tmp_path: Path) -> None:
+    example = torch.zeros(2, 3, 8, 8)
+    with pytest.raises(Error, match=match):
+        netsuke.export(model.eval(), example, tmp_path / "f.netsuke", fixed_point=FixedPoint(), calibration=images)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"weights": 1}, "2 to 16 bits, not 1"),
+        ({"data": 17}, "2 to 16 bits, not 17"),
+        ({"weights": {"*": "8"}}, "2 to 16 bits, not '8'"),
+        ({"precision": "best"}, "use 'dynamic'"),
+        ({"error": "cubic"}, "use 'squared'"),
+    ],
+)
+def test_bad_precisions(arguments: dict[str, Any], match: str) -> None:
+    with pytest.raises(Error, match=match):
+        FixedPoint(**arguments)
+
+
+def test_bad_combinations(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
+    for arguments, match in (
+        ({"fixed_point": FixedPoint()}, "needs calibration="),
+        (
+            {"fixed_point": FixedPoint(), "float_layers": "int8", "calibration": images},
+            "one of float_layers and fixed_point",
+        ),
+        ({"fixed_point": FixedPoint({"steem": 4}), "calibration": images}, "no layer fits 'steem'"),
+    ):
+        with pytest.raises(Error, match=match):
+            netsuke.export(network, images[:2], tmp_path / "f.netsuke", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_network_that_diverged_is_refused(images: Tensor, tmp_path: Path) -> None:
+    model = nn.Conv2d(3, 4, 3).eval()
+    with torch.no_grad():
+        model.weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(Error, match="not finite"):
+        netsuke.export(model, images[:2], tmp_path / "f.netsuke", fixed_point=FixedPoint(), calibration=images)
