@@ -565,17 +565,19 @@ def pools(draw: st.DrawFn) -> Graph:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, largest: int = 7, styles: tuple[str, ...] = STYLES, binary: bool = True) -> Graph:
-    """Any small valid graph: all operators and steps, several outputs, unused values. binary: with such layers."""
-    return _Growth(draw, largest, styles, binary).graph()
+def graphs(
+    draw: st.DrawFn, largest: int = 7, styles: tuple[str, ...] = STYLES, binary: bool = True, fixed: bool = True
+) -> Graph:
+    """Any small valid graph: all operators and steps, several outputs. binary, fixed: with such layers."""
+    return _Growth(draw, largest, styles, binary, fixed).graph()
 
 
 class _Growth:
     """A graph that grows node by node; knows the kind and shape of every value so far."""
 
-    def __init__(self, draw: st.DrawFn, largest: int, styles: tuple[str, ...], binary: bool) -> None:
+    def __init__(self, draw: st.DrawFn, largest: int, styles: tuple[str, ...], binary: bool, fixed: bool) -> None:
         self.draw = draw
-        self.binary = binary
+        self.binary, self.fixed = binary, fixed
         self.rng = draw(seeds())
         self.style = draw(st.sampled_from(styles))
         self.shape: Shape = (draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
@@ -610,7 +612,7 @@ class _Growth:
         operators += ["binary_conv2d"] * 5 if self.binary and self.ids("bits") else []
         operators += ["int8_conv2d"] * 5 if self.ids("uint8") else []
         fixed = ["fixed_conv2d", "fixed_conv2d", "fixed_max_pool", "fixed_average_pool", "fixed_copy"]
-        operators += fixed if self.ids("fixed") else []
+        operators += fixed if self.ids("fixed") and self.fixed else []
         operator = self.draw(st.sampled_from(operators))
         kind = {"binary_conv2d": "bits", "int8_conv2d": "uint8", **dict.fromkeys(fixed, "fixed")}.get(
             operator, "float32"

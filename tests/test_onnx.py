@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import graphs
 import netsuke
 from lowering_checks import runner
-from netsuke import Error, artifact
+from netsuke import Error, FixedPoint, artifact
 from netsuke.artifact.graph import (
     BinaryConv2d,
     Concat,
@@ -35,6 +35,7 @@ from netsuke.artifact.graph import (
     Quantize,
     Step,
     Store,
+    ToFixed,
 )
 from netsuke.cli import main
 from netsuke.lowering import lower
@@ -103,9 +104,12 @@ def near_a_tie(graph: Graph, images: np.ndarray) -> bool:
         for node in graph.nodes:
             steps = []
             for step in node.epilogue:
-                if isinstance(step, Quantize):
+                if isinstance(step, Quantize | ToFixed):
                     steps.append(Store(1_000_000 + step.out))
-                    places[1_000_000 + step.out] = step
+                    scaled = isinstance(step, ToFixed)
+                    places[1_000_000 + step.out] = (
+                        Quantize(1 / step.scale, step.zero, step.out, step.bits) if scaled else step
+                    )
                 steps.append(step)
             yield replace(node, epilogue=steps)
 
@@ -120,7 +124,7 @@ def near_a_tie(graph: Graph, images: np.ndarray) -> bool:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-@given(graphs.graphs(styles=("normal",), binary=False), st.integers(0, 2**32 - 1))
+@given(graphs.graphs(styles=("normal",), binary=False, fixed=False), st.integers(0, 2**32 - 1))
 def test_every_operator_and_step(graph: Graph, seed: int) -> None:
     images = graphs.images(np.random.default_rng(seed), "normal", 2, graph.input_shape)
     wanted = artifact.Reference(graph)(images)
@@ -130,6 +134,23 @@ def test_every_operator_and_step(graph: Graph, seed: int) -> None:
     assert_close(run(model, images), wanted)
     if not any(isinstance(node, Int8Conv2d) for node in graph.nodes):
         assert_close(run(model, images, "optimised"), wanted)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_fixed_point_network_is_the_same_to_the_bit(bits: int, level: str) -> None:
+    """Its scales are powers of two and its sums are exact in floats, so that nothing is rounded elsewhere."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1), nn.ReLU6(), nn.Conv2d(12, 16, 3, stride=2, groups=2),
+        nn.ReLU(), nn.MaxPool2d(2, 1, padding=1), nn.Conv2d(16, 8, 1), nn.AvgPool2d(4, 4),
+        nn.Flatten(), nn.Linear(8, 5),
+    ).eval()  # fmt: skip
+    images = torch.randn(16, 3, 9, 9)
+    graph = lower(model, images[:2], fixed_point=FixedPoint(bits), calibration=images).graph
+    assert artifact.float_operations(graph) == []
+    (made,) = run(encode(graph), images.numpy(), level)
+    assert np.array_equal(made, expected(graph, images.numpy())[0])
 
 
 @settings(max_examples=40, deadline=None)
@@ -416,7 +437,7 @@ def test_the_command_on_a_file_and_on_a_model(tmp_path: Path, capsys: pytest.Cap
     result = json.loads(capsys.readouterr().out)
     assert result == {
         "out": str(out), "format": "onnx", "input": "uint8", "bytes": out.stat().st_size, "model": "lenet5",
-        "weights": str(file), "float_layers": None, "calibration": None,
+        "weights": str(file), "float_layers": None, "fixed_point": None, "calibration": None,
     }  # fmt: skip
     assert session(out).get_inputs()[0].type == "tensor(uint8)"
 

@@ -46,14 +46,18 @@ def test_info_of_a_file_with_8_bit_layers(
     assert (layer["op"], layer["bits"], layer["weights"]) == ("int8_conv2d", 8, 4 * 2 * 3 * 3)
     assert layer["macs"] == 5 * 5 * layer["weights"]
     assert [layer["epilogue"] for layer in result["layers"] if layer["name"] == "quantize"] == [["quantize"]]
-    assert result["layers"][-2]["epilogue"] == ["multiply", "multiply", "store", "mean", "quantize"]
-    assert (result["layers"][-1]["name"], result["layers"][-1]["bits"]) == ("int4", 4)
-    assert (result["int8_weights"], result["binary_weights"]) == (72, 6 * 3 * 2 * 3)
+    layers = {layer["name"]: layer for layer in result["layers"]}
+    assert layers["gated"]["epilogue"] == ["multiply", "multiply", "store", "mean", "quantize"]
+    assert layers["int4"]["bits"] == 4
+    assert (layers["fixed"]["op"], layers["fixed"]["bits"]) == ("fixed_conv2d", 8)
+    assert layers["largest"]["epilogue"] == ["to_fixed"]
+    assert (result["int8_weights"], result["binary_weights"]) == (2 * 72, 6 * 3 * 2 * 3)
+    assert result["integers_only"] is False
     assert result["int4_weights"] == 3 * 3 * 6
-    assert result["parts"]["bits"] == 72 + -(-108 // 8) + 54 // 2
+    assert result["parts"]["bits"] == 2 * 72 + -(-108 // 8) + 54 // 2
     assert main(["info", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "108 one-bit, 72 8-bit, 54 4-bit and" in printed
+    assert "108 one-bit, 144 8-bit, 54 4-bit and" in printed
     assert "quantize" in printed
 
 

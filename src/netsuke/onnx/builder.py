@@ -39,6 +39,7 @@ class Builder:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self.scope = ""
+        self.unit: np.ndarray | None = None  # of the fixed-point node in hand: its numbers are multiples of it
         self._taken: set[str] = set()
         self._shaped: dict[tuple[str, bool], Tensor] = {}
 

@@ -70,7 +70,10 @@ def _two_slope(build: Builder, step: TwoSlope, y: Tensor) -> Tensor:
 
 def _clamp(build: Builder, step: Clamp, y: Tensor) -> Tensor:
     low, high = step.low, step.high
-    if not low.any() and (high == np.finfo(np.float32).max).all():
+    if build.unit is not None:
+        low, high = (np.rint(end / build.unit).clip(-(2.0**31), 2.0**31 - 1) * build.unit for end in (low, high))
+        low, high = low.astype(np.float32), high.astype(np.float32)
+    if not low.any() and (step.high == np.finfo(np.float32).max).all():
         return _op(build, "Relu", y, name="relu")
     if (low == low[0]).all() and (high == high[0]).all():
         return _op(build, "Clip", y, build.constant("low", low[0]), build.constant("high", high[0]), name="clip")
