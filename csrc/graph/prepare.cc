@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 namespace netsuke {
@@ -439,7 +440,7 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
   const int of_group = in.channels / n.groups, taps = n.kernel[0] * n.kernel[1];
   prepare_conv(t, a.conv, n, in, from, of_group, 8, threads);
   t.base = Buffer<int32_t>(static_cast<size_t>(n.channels));
-  a.fixed = n.fixed();
+  a.fixed = n.fixed(), a.narrow = t.kernels->narrow > 0;
   if (!a.fixed) t.scale = Buffer<float>(static_cast<size_t>(n.channels));
   const double activation = a.fixed ? 0 : g.floats[static_cast<size_t>(n.activation.offset)];
   pack(t, c, [&](int o, uint32_t* to, int64_t width) {
@@ -451,6 +452,7 @@ void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const
       for (int i = 0; i < segment_bytes; ++i, ++k) {
         const int weight = n.weight_bits == 4 ? half_byte(bytes, k) : static_cast<int8_t>(bytes[k]);
         to[(int64_t{s} * c.words + i / 4) * width] |= uint32_t{static_cast<uint8_t>(weight)} << (i % 4 * 8);
+        a.narrow = a.narrow && std::abs(weight) <= t.kernels->narrow;
         sum += weight;
       }
     const int64_t base = (t.kernels->code_offset - n.zero) * sum;

@@ -18,7 +18,7 @@
 #include "kernels/transform/transform.inl"
 
 namespace {
-constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset,
+constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset, kNarrow,
                                        binary_conv,  float_conv,   sparse_linear, int8_conv,   pool,
                                        copy,         fixed_pool,   fixed_copy,    mean,        transform_u8,
                                        transform_f32, binary_loop, float_loop,    int8_loop};

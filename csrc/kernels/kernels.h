@@ -163,6 +163,7 @@ struct Int8ConvArgs {
   Conv conv;
   const int32_t* base;      // [O]: S = base + what the dot products of code_offset give
   const float *scale, *bias;  // [O]: A, bias
+  bool narrow;              // no weight is larger than Kernels.narrow
   bool tiled;               // use the tiles of an instruction set that has them
   bool fixed;               // a fixed-point convolution: y is S, with the bias in `base`, and goes through `integers`
   FixedEpilogue integers;
@@ -251,6 +252,7 @@ struct Kernels {
   int widest;               // most vectors of a block of channels: 4, 2 or 1
   bool tiles;               // int8_conv can be tiled: its scratch then has room for all windows of a chunk
   int code_offset;          // int8_conv computes the sum of w * (q - code_offset)
+  int narrow;               // weights up to this magnitude have a faster int8_conv; 0 where they have none
   void (*binary_conv)(const BinaryConvArgs&, int unit, const Scratch&);
   void (*float_conv)(const FloatConvArgs&, int unit, const Scratch&);
   void (*sparse_linear)(const SparseLinearArgs&, int unit, const Scratch&);

@@ -19,6 +19,7 @@ from netsuke.artifact.graph import (
     Concat,
     Identity,
     InputTransform,
+    Int8Conv2d,
     MaxPool,
     Mean,
     Multiply,
@@ -121,6 +122,25 @@ def test_int8_convolution(isa: str, graph: Graph, style: str, threads: int) -> N
 @given(graph=graphs.int8_convolutions(channels=200, size=4, whole_map=True), style=STYLES)
 def test_int8_linear(isa: str, graph: Graph, style: str) -> None:
     check(graph, isa, some_images(graph, style, batch=2))
+
+
+@pytest.mark.parametrize("most", [64, 65, 127])
+def test_int8_sums_at_their_ends(isa: str, most: int) -> None:
+    """Weights up to 64 may run from sums of two products in 16 bits: at the ends these are as large as can be."""
+    rng = np.random.default_rng(0)
+    weight = rng.choice(np.array([-most, most], np.int8), (40, 3, 3, 10))
+    weight[:8], weight[8:16] = most, -most
+    for node in (
+        graphs.int8_conv2d(rng, 10, 40, (3, 3), weight=weight, zero=0, **SAME),
+        graphs.fixed_conv2d(rng, 10, 40, (3, 3), weight=weight, **SAME),
+    ):
+        images = np.full((1, 10, 6, 7), 1e9, np.float32)
+        images[:, ::3, 2:4] = -1e9
+        if isinstance(node, Int8Conv2d):
+            check(graphs.uint8_graph((10, 6, 7), node, Quantize(40.0, 0, 1)), isa, images)
+        else:
+            node.epilogue = [ToFixed(1.0, 128, 2)]
+            check(graphs.fixed_graph((10, 6, 7), node, 2.0**-6, 0), isa, images)
 
 
 @settings(max_examples=75)

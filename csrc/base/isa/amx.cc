@@ -37,7 +37,7 @@ struct TileShapes {
 // known must not be compiled with these flags.
 namespace {
 constexpr netsuke::Kernels kKernels = {
-    "amx",   L,       kWidest, kHasTiles, kCodeOffset, nullptr, nullptr, nullptr, int8_conv, nullptr,
+    "amx",   L,       kWidest, kHasTiles, kCodeOffset, kNarrow, nullptr, nullptr, nullptr, int8_conv, nullptr,
     nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, nullptr, int8_loop};
 }
 

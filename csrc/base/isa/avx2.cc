@@ -107,6 +107,13 @@ inline D d_dot(D acc, C w, Q q) {
 }
 inline U d_total(D acc) { return acc; }
 
+#define NETSUKE_NARROW
+constexpr int kNarrow = 64;  // 2 * 64 * 255 < 2^15
+constexpr netsuke::TileRows kNarrowTile = {6, 4, 0};
+inline D n_dot(D acc, U w, U q) {
+  return u_add(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(q, w), _mm256_set1_epi16(1)));
+}
+
 inline void f_store_codes(uint8_t* p, F y, int count) { u_store_codes(p, _mm256_cvtps_epi32(y), count); }  // to nearest even
 
 }  // namespace

@@ -52,6 +52,13 @@ inline D d_dot(D acc, C w, Q q) {
   return u_add(acc, u_add(_mm512_madd_epi16(w.even, q.even), _mm512_madd_epi16(w.odd, q.odd)));
 }
 
+#define NETSUKE_NARROW
+constexpr int kNarrow = 64;  // 2 * 64 * 255 < 2^15
+constexpr netsuke::TileRows kNarrowTile = {14, 10, 6};
+inline D n_dot(D acc, U w, U q) {
+  return u_add(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(q, w), _mm512_set1_epi16(1)));
+}
+
 }  // namespace
 
 #include "kernels/all.inl"

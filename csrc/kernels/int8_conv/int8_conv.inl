@@ -87,6 +87,33 @@ void run_int8(const Int8ConvArgs& x, int unit, const Scratch& scratch) {
     run_conv<Family>(x, unit, scratch);
 }
 
+// Where there is no dot product of bytes: sums of two products fit 16 bits if the weights are as small as in ternary and
+// 4-bit layers.
+#ifdef NETSUKE_NARROW
+struct MultiplyNarrow {
+  using Acc = D;
+  using Weight = U;
+  using Word = U;
+  static constexpr netsuke::TileRows kRows = kNarrowTile;
+  static constexpr int kSteps = netsuke::kNoLimit;
+  static D begin(int) { return d_zero(); }
+  static U weight(const uint32_t* p) { return u_load(p); }
+  static U word(const uint8_t* p) { return u_broadcast(p); }
+  static int mask(const uint32_t*) { return 0; }
+  static D step(D acc, U w, U q, int) { return n_dot(acc, w, q); }
+  static void store(D acc, float* out, bool) { u_store(out, d_total(acc)); }
+};
+
+struct NarrowInt8Family : Int8Family {
+  static void block(const Int8ConvArgs&, const Walk& walk, const Block& b, int, int count, const uint32_t* weight,
+                    const Scratch&, float* out, int64_t stride) {
+    conv_block(MultiplyNarrow{}, walk, b, count, weight, out, stride);
+  }
+};
+#else
+constexpr int kNarrow = 0;
+#endif
+
 #ifdef NETSUKE_TILES
 constexpr bool kHasTiles = true;
 #else
@@ -101,6 +128,9 @@ void int8_conv(const Int8ConvArgs& x, int unit, const Scratch& scratch) {
     tiles_end();
     return;
   }
+#endif
+#ifdef NETSUKE_NARROW
+  if (x.narrow) return run_int8<NarrowInt8Family>(x, unit, scratch);
 #endif
   run_int8<Int8Family>(x, unit, scratch);
 }
