@@ -573,7 +573,7 @@ def sigmoid_with_a_slope(root: Any) -> None:
 
 @graph_attack("one height and width|differ in size")
 def concat_of_a_mean_and_a_map(root: Any) -> None:
-    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 18}]))
+    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 26}]))
 
 
 @graph_attack("input itself")
@@ -588,7 +588,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 18
+    root["outputs"][0]["value"] = 26
 
 
 @graph_attack("2 or 4")
@@ -752,17 +752,17 @@ def int8_node_that_reads_bits(root: Any) -> None:
 
 @graph_attack("as float32")
 def float_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 18}]))
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 26}]))
 
 
 @graph_attack("as bits")
 def binary_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 18}]})
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 26}]})
 
 
 @graph_attack("as float32")
 def addition_of_uint8(root: Any) -> None:
-    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 18}])
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 26}])
     root["nodes"].append(copy)
 
 
@@ -816,7 +816,7 @@ def int8_weight_counted_in_bits(root: Any) -> None:
 
 @graph_attack("does not lie inside its tensor")
 def int8_weight_beyond_the_tensor(root: Any) -> None:
-    root["nodes"][12]["weight"][0] += 1
+    root["nodes"][12]["weight"][0] += 1 << 20
 
 
 @graph_attack("does not lie inside its tensor")
@@ -897,6 +897,74 @@ def _int8_node(root: Any, **fields: Any) -> dict[str, Any]:
     plain = {"activation": [1, 1], "bias": [0, 0], "inputs": [1], "padding": [0] * 4, "stride": [1, 1]}
     scale = {"weight_scale": [1, fields["channels"]]}
     return {**root["nodes"][8], **plain, **scale, "epilogue": [{"op": "store", "out": 2}], **fields}
+
+
+# ----------------------------------------------------------------------------------------------- fixed point
+# Of every_operator: node 13 enters, 14 is a convolution, 15 and 16 pools, 17 and 18 copies.
+def _one_and_a_half(root: Any) -> list[int]:
+    """A range of one float that is no power of two."""
+    return [root["nodes"][0]["weight"][0], 1]
+
+
+@graph_attack("a power of two")
+def fixed_scale_that_is_no_power_of_two(root: Any) -> None:
+    root["nodes"][13]["epilogue"][0]["scale"] = _one_and_a_half(root)
+
+
+@graph_attack("a power of two")
+def fixed_weight_scale_that_is_no_power_of_two(root: Any) -> None:
+    root["nodes"][14]["weight_scale"] = _one_and_a_half(root)
+
+
+@graph_attack("has a scale that is not")
+def fixed_result_finer_than_its_sums(root: Any) -> None:
+    root["nodes"][15]["epilogue"][0]["scale"] = root["nodes"][16]["epilogue"][0]["scale"]
+
+
+@graph_attack("`zero` is 0 to 15")
+def fixed_zero_of_16_in_4_bits(root: Any) -> None:
+    root["nodes"][15]["epilogue"][0]["zero"] = 16
+
+
+@graph_attack("is not a step of a fixed-point node")
+def sigmoid_of_integers(root: Any) -> None:
+    root["nodes"][18]["epilogue"].insert(0, {"op": "sigmoid"})
+
+
+@graph_attack("is not a step of a fixed-point node")
+def quantize_of_integers(root: Any) -> None:
+    step = {**root["nodes"][7]["epilogue"][0], "out": root["nodes"][18]["epilogue"][-1]["out"]}
+    root["nodes"][18]["epilogue"][-1] = step
+
+
+@graph_attack("as fixed, but that value is float32")
+def float_added_to_integers(root: Any) -> None:
+    root["nodes"][18]["epilogue"][0]["value"] = 3
+
+
+@graph_attack("as float32, but that value is fixed")
+def fixed_value_added_to_floats(root: Any) -> None:
+    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 26}]))
+
+
+@graph_attack("as fixed, but that value is uint8")
+def fixed_convolution_of_8_bit_codes(root: Any) -> None:
+    root["nodes"][14]["inputs"] = [10]
+
+
+@graph_attack("as uint8, but that value is fixed")
+def int8_convolution_of_a_fixed_value(root: Any) -> None:
+    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 26}]})
+
+
+@graph_attack("has the keys")
+def fixed_convolution_with_a_zero(root: Any) -> None:
+    root["nodes"][14]["zero"] = 0
+
+
+@graph_attack("wholly outside")
+def fixed_pool_outside_the_image(root: Any) -> None:
+    root["nodes"][16]["padding"] = [2, 0, 0, 0]
 
 
 # ----------------------------------------------------------------------------------------------- much from little
@@ -1046,9 +1114,9 @@ def epilogue_of_64_steps(root: Any) -> None:
 def multiplications_of_every_kind(root: Any) -> None:
     """By a map, by one factor a channel, by both at once where the map is one pixel; by the node's own input."""
     product = [{"op": "multiply", "value": value} for value in (3, 13, 1, 13)]
-    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 18}]))
-    product = [{"op": "multiply", "value": value} for value in (12, 18, 12)]
-    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 19}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 26}]))
+    product = [{"op": "multiply", "value": value} for value in (12, 26, 12)]
+    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 27}]))
 
 
 @edge
@@ -1067,7 +1135,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 18}],
+            "epilogue": [{"op": "store", "out": 26}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -1082,7 +1150,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 18}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 26}]
 
 
 @edge
@@ -1135,7 +1203,7 @@ def zero_points_of_255(root: Any) -> None:
 def int8_window_of_padding_only(root: Any) -> None:
     """Every tap holds the zero point: sums of 0."""
     root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 18}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 26}]
 
 
 @edge

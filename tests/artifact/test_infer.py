@@ -13,6 +13,7 @@ from hypothesis import given
 import graphs
 from netsuke.artifact import Error, Graph, Reference, Value, encode, infer
 from netsuke.artifact.graph import Affine, Binarize, Conv2d, Node, Output, Store
+from netsuke.artifact.images import DTYPES
 from netsuke.artifact.infer import _border_classes
 
 
@@ -36,6 +37,14 @@ def test_values_of_every_operator() -> None:
         Value("float32", (6, 1, 1)),
         Value("uint8", (6, 5, 9)),
         Value("float32", (3, 5, 7)),
+        Value("fixed", (6, 5, 9), 2.0**-4, 128),
+        Value("fixed", (4, 5, 9), 2.0**-4, 100),
+        Value("float32", (4, 5, 9)),
+        Value("fixed", (4, 5, 5), 2.0**-3, 7),
+        Value("fixed", (4, 5, 5), 2.0**-5, 128),
+        Value("float32", (12, 5, 5)),
+        Value("fixed", (12, 5, 5), 2.0**-2, 3),
+        Value("float32", (4, 5, 5)),
     ]
 
 
@@ -43,9 +52,8 @@ def test_values_of_every_operator() -> None:
 def test_values_are_what_the_reference_makes(graph: Graph) -> None:
     images = graphs.images(np.random.default_rng(0), "normal", 2, graph.input_shape)
     made = Reference(graph).trace(images)
-    types = {np.dtype(np.float32): "float32", np.dtype(np.int8): "bits", np.dtype(np.uint8): "uint8"}
-    found = [Value(types[made[index].dtype], made[index].shape[1:]) for index in range(len(made))]
-    assert found == infer(graph)
+    found = [(made[index].dtype, made[index].shape[1:]) for index in range(len(made))]
+    assert found == [(np.dtype(DTYPES[value.kind]), value.shape) for value in infer(graph)]
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 3])
