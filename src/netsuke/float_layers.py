@@ -1,4 +1,4 @@
-"""Which float layers compute in how many bits: what `float_layers` says, and its form on a command line."""
+"""Which layers compute in how many bits: what `float_layers` says, and its form on a command line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def read(text: str) -> str | dict[str, str]:
         if kind not in BITS:
             raise Error(f"{text}: choose {' or '.join(BITS)}, for all layers or by patterns: int8,*.gate.*=int4")
         rules[pattern or "*"] = kind
+    return rules["*"] if list(rules) == ["*"] else rules
+
+
+def read_bits(text: str) -> int | dict[str, int]:
+    """Bits of fixed-point weights: 8, or "8,linear=4", patterns as of `read`. Raises Error."""
+    rules: dict[str, int] = {}
+    for part in text.split(","):
+        pattern, _, bits = part.rpartition("=")
+        if bits not in ("4", "8"):
+            raise Error(f"{text}: give the bits of weights, 4 or 8, for all layers or by patterns: 8,linear=4")
+        rules[pattern or "*"] = int(bits)
     return rules["*"] if list(rules) == ["*"] else rules
 
 

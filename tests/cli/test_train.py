@@ -80,6 +80,34 @@ def test_quantized_layers_are_trained_and_exported_from_the_run(
     assert "quantize.layers is int3: choose float32 or int8 or int4" in refused
 
 
+def test_the_recipe_says_what_the_run_becomes(images: Path, tmp_path: Path, run_json: RunJson, fails: Fails) -> None:
+    """A ternary run, in 8 bits and in fixed point, without a word of it on export's own command line."""
+    out, file, spec = tmp_path / "run", tmp_path / "x.netsuke", f"cifar10:{images}"
+    command = ["train", "ttq-cifar10-resnet32", "--data", spec, "--out", out, "--epochs", 1, "--threads", 1]
+    plain = ["model.name=resnet20", "batch=10", "loss.kind=labels", "loss.label_weight=0.0", "teacher=[]"]
+    run_json(*command, *(word for change in plain for word in ("--set", change)))
+    made = run_json("export", "--run", out, "--out", file, "--calibration", spec)
+    assert made["float_layers"] == "int8,conv1=float32,linear=float32"
+    coded = [node for node in artifact.read(file).nodes if isinstance(node, Int8Conv2d)]
+    assert len(coded) == 18
+    assert all(len(np.unique(node.weight)) == 3 for node in coded)
+    assert made["calibration"]["n"] == 50
+    assert "needs --calibration" in fails("export", "--run", out, "--out", file)
+    assert run_json("export", "--run", out, "--out", file, "--float-layers", "float32")["calibration"] is None
+    recipe = (out / "recipe.toml").read_text()
+    (out / "recipe.toml").write_text(
+        recipe.replace('float_layers = "int8,conv1=float32,linear=float32"', 'float_layers = ""').replace(
+            'fixed_point = ""', 'fixed_point = "8,linear=4"'
+        )
+    )
+    made = run_json("export", "--run", out, "--out", file, "--calibration", spec)
+    assert made["fixed_point"] == "fixed point, weights of 8 bits, linear 4 bits, data of 8, dynamic"
+    assert run_json("info", file)["integers_only"] is True
+    assert "export takes one of" in fails(*command, "--set", "export.fixed_point=8,linear=4")
+    refused = fails(*command, "--set", 'export.float_layers=""', "--set", "export.fixed_point=7,linear=4")
+    assert "export: 7,linear=4: give the bits of weights" in refused
+
+
 def test_the_test_split_is_not_opened(images: Path, tmp_path: Path, run_json: RunJson) -> None:
     (images / "test_batch.bin").unlink()
     assert run_json(*arguments(images, tmp_path / "run"))["validation_accuracy"] is None

@@ -15,7 +15,7 @@ from netsuke.cli.checkpoint import Network, load, load_run
 from netsuke.cli.options import choice, count
 from netsuke.cli.output import JsonOption, emit, remark, show, table
 from netsuke.cli.place import check_place
-from netsuke.float_layers import BITS
+from netsuke.float_layers import BITS, read_bits
 from netsuke.float_layers import read as read_layers
 from netsuke.float_layers import write as layers_text
 from netsuke.onnx import INPUTS, check_installed, export_onnx
@@ -32,16 +32,10 @@ def _layers_option(text: str) -> str | dict[str, str]:
 
 
 def _fixed_option(text: str) -> int | dict[str, int]:
-    """ "8", or "8,linear=4": patterns of layer names, the last that fits counts."""
-    rules: dict[str, int] = {}
-    for part in text.split(","):
-        pattern, _, bits = part.rpartition("=")
-        if bits not in ("4", "8"):
-            raise Error(
-                f"--fixed-point {text}: give the bits of weights, 4 or 8, for all layers or by patterns: 8,linear=4"
-            )
-        rules[pattern or "*"] = int(bits)
-    return rules["*"] if list(rules) == ["*"] else rules
+    try:
+        return read_bits(text)
+    except Error as error:
+        raise Error(f"--fixed-point {error}") from None
 
 
 def export(
@@ -72,9 +66,9 @@ def export(
             parser=_layers_option,
             metavar="|".join(BITS),
             help="What the layers without bits compute in; or layer by layer, by patterns of their names: "
-            "'int8,*.gate.*=int4'. int8 and int4 need --calibration.",
+            "'int8,*.gate.*=int4'. int8 and int4 need --calibration. Else as the recipe of --run says.",
         ),
-    ] = "float32",
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -83,9 +77,11 @@ def export(
         ),
     ] = None,
     calibration_images: Annotated[
-        int,
-        typer.Option(parser=count("--calibration-images"), metavar="N", help="How many of them, evenly spaced."),
-    ] = 256,
+        int | None,
+        typer.Option(
+            parser=count("--calibration-images"), metavar="N", help="How many of them, evenly spaced.  [default: 256]"
+        ),
+    ] = None,
     fixed_point: Annotated[
         Any,
         typer.Option(
@@ -121,6 +117,14 @@ def export(
             "give --model NAME, with --weights FILE where it is trained; or --run DIR, which says both;\n"
             "or --file FILE.netsuke, to write that as ONNX"
         )
+    if run is not None and float_layers is None and fixed_point is None:
+        said = read_run(run).recipe.get("export", {})
+        float_layers = _layers_option(said["float_layers"]) if said.get("float_layers") else None
+        if said.get("fixed_point"):
+            fixed_point = _fixed_option(said["fixed_point"])
+            precision, equalise = said["precision"], said["equalise"]
+        calibration_images = calibration_images or said.get("images")
+    float_layers, calibration_images = float_layers or "float32", calibration_images or 256
     chosen: Any = {"float_layers": float_layers}
     if fixed_point is None and (data_bits != 8 or precision != "dynamic" or equalise):
         raise Error("--data-bits, --precision and --equalise are for --fixed-point: give that too")

@@ -120,6 +120,34 @@ class RateAware(Table):
 
 
 @dataclass(frozen=True)
+class Export(Table):
+    """What `netsuke export --run` makes of the result, where its options say nothing else.
+
+    float_layers: as --float-layers has it, empty for "float32". fixed_point, precision, equalise: as --fixed-point,
+    --precision and --equalise, empty for none. images: so many training images, evenly spaced, choose the ranges.
+    """
+
+    section: ClassVar[str] = "export"
+    float_layers: str = ""
+    fixed_point: str = ""
+    precision: Literal["dynamic", "channel", "static"] = "dynamic"
+    equalise: bool = False
+    images: Count = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.float_layers and self.fixed_point:
+            raise Error("export takes one of float_layers and fixed_point")
+        try:
+            if self.float_layers:
+                float_layers.read(self.float_layers)
+            if self.fixed_point:
+                float_layers.read_bits(self.fixed_point)
+        except Error as error:
+            raise Error(f"export: {error}") from None
+
+
+@dataclass(frozen=True)
 class Group(Table):
     """Parameters with settings of their own: those whose name matches one of `names` (shell patterns) and whose number
     of dimensions is among `dimensions` (empty: any). The first group that takes a parameter has it.
@@ -265,6 +293,7 @@ class Recipe(Table):
     share: Sharing = field(default_factory=Sharing)
     ternary: Ternarization = field(default_factory=Ternarization)
     rate: RateAware = field(default_factory=RateAware)
+    export: Export = field(default_factory=Export)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augmentation = field(default_factory=Augmentation)
