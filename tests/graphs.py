@@ -644,7 +644,12 @@ class _Growth:
 
     def make_fixed_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         common["bits"] = self.draw(st.sampled_from([4, 8]))
-        return self._convolution(fixed_conv2d, common, shape, whole_map=self.draw(st.booleans()))
+        node, made = self._convolution(fixed_conv2d, common, shape, whole_map=self.draw(st.booleans()))
+        assert isinstance(node, FixedConv2d)
+        node.bias = (
+            np.float32(min(1.0, self.codes[common["inputs"][0]][0])) * node.bias
+        )  # in units
+        return node, made
 
     def make_fixed_max_pool(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         window = self.draw(pool_windows(*shape[1:]))

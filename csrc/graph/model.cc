@@ -147,7 +147,7 @@ void Model::plan() {
         const bool input = std::find(n.inputs.begin(), n.inputs.end(), s.value) != n.inputs.end();
         const bool again = std::any_of(&s + 1, n.epilogue.data() + n.epilogue.size(),
                                        [&](const Step& other) { return other.reads() && other.value == s.value; });
-        const bool whole = v.height == n.out_h && v.width == n.out_w;
+        const bool whole = v.kind == Kind::float32 && v.height == n.out_h && v.width == n.out_w;
         if (last[id] == i && at[id] >= 0 && id != 0 && !input && !again && whole) added = s.value;
       } else if (s.kind == StepKind::store && added >= 0 && !halos[id].any()) {
         places_[id] = places_[static_cast<size_t>(added)];

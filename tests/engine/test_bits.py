@@ -17,6 +17,7 @@ from netsuke.artifact.graph import (
     AveragePool,
     Binarize,
     Concat,
+    FixedCopy,
     Identity,
     InputTransform,
     Int8Conv2d,
@@ -122,6 +123,14 @@ def test_int8_convolution(isa: str, graph: Graph, style: str, threads: int) -> N
 @given(graph=graphs.int8_convolutions(channels=200, size=4, whole_map=True), style=STYLES)
 def test_int8_linear(isa: str, graph: Graph, style: str) -> None:
     check(graph, isa, some_images(graph, style, batch=2))
+
+
+def test_a_float_map_does_not_lie_in_the_place_of_codes(isa: str) -> None:
+    """Codes that are added for the last time leave a quarter of the room that the sum takes."""
+    enter = Identity("enter", [0], [ToFixed(0.25, 128, 1), ToFixed(0.5, 100, 2)])
+    node = FixedCopy("sum", [1], [Add(2), Store(3)])
+    graph = Graph("sum", (21, 5, 6), [enter, node], [Output(3, 4)])
+    check(graph, isa, some_images(graph))
 
 
 @pytest.mark.parametrize("most", [64, 65, 127])
