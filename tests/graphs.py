@@ -646,9 +646,7 @@ class _Growth:
         common["bits"] = self.draw(st.sampled_from([4, 8]))
         node, made = self._convolution(fixed_conv2d, common, shape, whole_map=self.draw(st.booleans()))
         assert isinstance(node, FixedConv2d)
-        node.bias = (
-            np.float32(min(1.0, self.codes[common["inputs"][0]][0])) * node.bias
-        )  # in units
+        node.bias = np.float32(min(1.0, self.codes[common["inputs"][0]][0])) * node.bias  # in units
         return node, made
 
     def make_fixed_max_pool(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
