@@ -84,7 +84,7 @@ def test_a_goal_that_is_not_reached_is_said(
         (("--target-error", "1", "--target-size", "9"), "a target error or a target size"),
         (("--keep", "1.5"), "a share between 0 and 1"),
         (("--weights", "nothing.pt"), "nothing.pt: there is no such file"),
-        (("--set", "share.bits.*=4"), "leave prune, share and rate out"),
+        (("--set", "share.bits.*=4"), "leave prune, share, rate and low_rank out"),
         (("--set", "validation=0"), "images must be held out"),
         (("--bits", "20"), "1 to 12"),
     ],

@@ -91,7 +91,7 @@ def test_a_start_goes_on_behind_the_fits(
         patch.setattr("netsuke.train.low_rank.run", cut)
         with pytest.raises(Cut):
             main(command(trained, tmp_path / "cut", "--reconstruction", "3d", "--speedup", "1.5"))
-    monkeypatch.setattr("netsuke.train.low_rank.low_rank", cut)
+    monkeypatch.setattr("netsuke.train.split.low_rank", cut)
     resumed = run_json(*command(trained, tmp_path / "cut", "--reconstruction", "3d", "--speedup", "1.5"))
     assert {**resumed, "out": None} == {**whole, "out": None}
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]

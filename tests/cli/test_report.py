@@ -38,7 +38,7 @@ def runs(tmp_path: Path) -> Path:
     for name, classes in (("adabin", 10), ("more", 7), ("going", 0)):
         (folder / name).mkdir(parents=True)
         recipe = read_recipe("adabin-cifar10-resnet20", ["validation=10"])
-        (folder / name / "recipe.toml").write_text(recipe.toml())
+        (folder / name / "recipe.toml").write_text(recipe.of_classes(classes or 10).toml())
         (folder / name / "log.csv").write_text(LOG + "4,1,2.25,0.1,20.0,15.0,100,1,\n")
         if classes:
             model = netsuke.create_model("adabin_resnet20", classes)
@@ -100,5 +100,5 @@ def test_errors(runs: Path, tmp_path: Path, data: str, fails: Fails) -> None:
     assert "odd number" in fails("report", runs, "--out", out, "--landscape", "--data", data, "--points", 4)
     assert "is a folder" in fails("report", runs, "--out", tmp_path)
     (runs / "adabin" / "model.safetensors").write_bytes(b"damaged")
-    assert "is damaged" in fails("report", runs, "--out", out)
+    assert "a damaged one" in fails("report", runs, "--out", out)
     assert not out.exists()

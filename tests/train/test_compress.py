@@ -110,3 +110,33 @@ def test_a_run_that_was_cut_off_goes_on_with_its_forms(mnist: str, tmp_path: Pat
 def test_tables_that_contradict_are_refused(tables: dict[str, Any], message: str) -> None:
     with pytest.raises(Error, match=message):
         Recipe.from_table({"model": {"name": "lenet5"}, "epochs": 1, **tables})
+
+
+def test_a_run_of_no_epochs_leaves_the_weights_as_they_are(mnist: str, tmp_path: Path) -> None:
+    first = trained(mnist, tmp_path / "1")
+    model = {"name": "lenet_300_100", "weights": str(tmp_path / "1/model.safetensors")}
+    recipe = Recipe.from_table({"model": model, "epochs": 0, "batch": 16, "validation": 16})
+    made = run(recipe, mnist, Output(tmp_path / "2"), device="cpu")
+    assert made["epoch"] == 0
+    assert 0 <= made["validation_accuracy"] <= 100
+    again = load_file(tmp_path / "2/model.safetensors")
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert main(["export", "--run", str(tmp_path / "2"), "--out", str(tmp_path / "m.netsuke")]) == 0
+
+
+def test_a_recipe_splits_layers_once_and_trains_them(mnist: str, tmp_path: Path) -> None:
+    trained(mnist, tmp_path / "1")
+    model = {"name": "lenet_300_100", "weights": str(tmp_path / "1/model.safetensors")}
+    made = trained(mnist, tmp_path / "2", model=model, low_rank={"linear_speedup": 4, "images": 50})
+    assert made["ip1.reduce.weight"].numel() + made["ip1.restore.weight"].numel() < 300 * 784 / 3
+    before = (tmp_path / "2" / "split.safetensors").stat().st_mtime_ns
+    trained(mnist, tmp_path / "2", model=model, low_rank={"linear_speedup": 4, "images": 50})
+    assert (tmp_path / "2" / "split.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(Error, match="of other settings"):
+        trained(mnist, tmp_path / "2", model=model, low_rank={"linear_speedup": 2, "images": 50})
+    with pytest.raises(Error, match="low_rank splits a trained network"):
+        trained(mnist, tmp_path / "3", low_rank={"linear_speedup": 2})
+    for values in ({"speedup": 0.5}, {"reconstruction": "cp"}, {"skip": "ip1"}):
+        with pytest.raises(Error, match=f"low_rank.{next(iter(values))} is"):
+            trained(mnist, tmp_path / "3", low_rank=values)

@@ -10,6 +10,7 @@ import typer
 from netsuke import __version__
 from netsuke.artifact.contract import Error
 from netsuke.cli.bench import bench
+from netsuke.cli.compare import compare
 from netsuke.cli.compress import compress
 from netsuke.cli.demo import demo
 from netsuke.cli.evaluate import evaluate
@@ -36,6 +37,7 @@ app.add_typer(compress, name="compress")
 app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("compare")(compare)
 app.command("info")(info)
 app.command("profile")(profile)
 app.command("report")(report)

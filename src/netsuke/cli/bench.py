@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from netsuke import artifact
 from netsuke.artifact.contract import Error
@@ -20,9 +18,9 @@ from netsuke.cli.layers import time_layers
 from netsuke.cli.machine import cores_for, cpu_name
 from netsuke.cli.options import count
 from netsuke.cli.options import seconds as at_least
-from netsuke.cli.output import JsonOption, emit, require, show, stderr_console, table
+from netsuke.cli.output import JsonOption, emit, require, show, table
 from netsuke.cli.quantise import QUANTISERS
-from netsuke.cli.race import Racer, race
+from netsuke.cli.race import Request, race_processes
 
 RANDOM = "random (seed 0)"
 
@@ -75,7 +73,7 @@ def bench(
             quantise, ending = QUANTISERS[name]
             request[name] = str(Path(scratch) / f"{name}{ending}")
             quantise(request["onnx"], (batch, *graph.input_shape), Path(request[name]))
-        facts, taken = _race(entrants, request, runs, seconds)
+        facts, taken = race_processes([_request(entrant, request) for entrant in entrants], runs, seconds)
     result = {
         "file": str(file),
         "model": graph.model,
@@ -163,22 +161,11 @@ def _check_registry(graph: Graph, remedy: str) -> None:
         )
 
 
-def _race(
-    entrants: list[Entrant], request: dict[str, Any], runs: int | None, seconds: float
-) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
-    """Facts and seconds of every run, by entrant."""
-    with ExitStack() as stack:
-        progress = stack.enter_context(Progress(console=stderr_console(), transient=True))
-        task = progress.add_task("starting", total=1.0)
-        racers = []
-        for entrant in entrants:
-            own = request | {"candidate": entrant.candidate, "isa": entrant.isa}
-            if entrant.file is not None:
-                own["file"] = entrant.file
-            racers.append(stack.enter_context(Racer(entrant.name, own, environment=entrant.environment)))
-        progress.update(task, description="racing")
-        taken = race(racers, runs, seconds, lambda share: progress.update(task, completed=share))
-        return {racer.name: racer.facts for racer in racers}, taken
+def _request(entrant: Entrant, common: dict[str, Any]) -> Request:
+    own = common | {"candidate": entrant.candidate, "isa": entrant.isa}
+    if entrant.file is not None:
+        own["file"] = entrant.file
+    return Request(entrant.name, own, entrant.environment)
 
 
 def _show(result: dict[str, Any]) -> None:

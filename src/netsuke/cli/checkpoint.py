@@ -62,8 +62,6 @@ def load_run(run: Run) -> Network:
         )
     entry = get_model(run.model)
     arguments = dict(run.recipe["model"].get("arguments", {}))
-    if "num_classes" not in arguments:
-        arguments["num_classes"] = _classes(run)
     module = create_model(run.model, **arguments)
     if run.ranks is not None:
         module = factorize(module, run.ranks)
@@ -71,29 +69,3 @@ def load_run(run: Run) -> Network:
     module = load_weights(quantize(module, float_layers.read(layers)) if layers else module, run.weights)
     progressive(module, 1.0)
     return Network(module.eval(), entry, Preprocess(**entry.preprocess), arguments)
-
-
-def _classes(run: Run) -> int:
-    """How many classes the run's network tells apart: a recipe leaves it to the data, but the weights say it."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from netsuke.models import create_model
-
-    arguments = {key: v for key, v in run.recipe["model"].get("arguments", {}).items() if key != "num_classes"}
-    with torch.device("meta"):
-        two, three = (create_model(run.model, n, **arguments).state_dict() for n in (2, 3))
-    places = {
-        name: axis
-        for name in two
-        for axis, sizes in enumerate(zip(two[name].shape, three[name].shape, strict=True))
-        if sizes == (2, 3)
-    }
-    try:
-        with safe_open(str(run.weights), "pt") as file:
-            found = {int(file.get_slice(name).get_shape()[axis]) for name, axis in places.items()}
-    except (SafetensorError, IndexError):
-        raise Error(f"{run.weights} is damaged, or does not belong to {run.model}: check it") from None
-    if len(found) != 1:
-        raise Error(f"{run.weights} does not say how many classes its network has: it is no {run.model}")
-    return found.pop()

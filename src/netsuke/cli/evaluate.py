@@ -42,7 +42,7 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of a .netsuke file, or of a PyTorch checkpoint with --model, on labelled images."""
     if model is None:
-        network = _from_file(file, threads, isa, backend)
+        network = from_file(file, threads, isa, backend)
     else:
         if isa is not None or backend != "engine":
             raise Error("--isa and --backend are for .netsuke files; with --model PyTorch runs the checkpoint")
@@ -134,7 +134,8 @@ def _read(file: Path) -> Graph:
         raise Error(f"{first}\na PyTorch checkpoint needs --model NAME; `netsuke models` lists the names") from None
 
 
-def _from_file(file: Path, threads: int, isa: str | None, backend: str) -> Classifier:
+def from_file(file: Path, threads: int = 1, isa: str | None = None, backend: str = BACKENDS[0]) -> Classifier:
+    """What a file computes. Raises Error unless it is a sound file of a classifier of images."""
     graph = _read(file)
     if graph.transform is None:
         raise Error(f"{file} does not say how images become its input: export it with preprocess=Preprocess(...)")

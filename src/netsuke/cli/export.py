@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from netsuke.float_layers import BITS, read_bits
 from netsuke.float_layers import read as read_layers
 from netsuke.float_layers import write as layers_text
 from netsuke.onnx import INPUTS, check_installed, export_onnx
-from netsuke.report.runs import read_run
+from netsuke.report.runs import Run, read_run
 
 PRECISIONS = ("dynamic", "channel", "static")
 
@@ -118,23 +119,16 @@ def export(
             "or --file FILE.netsuke, to write that as ONNX"
         )
     if run is not None and float_layers is None and fixed_point is None:
-        said = read_run(run).recipe.get("export", {})
-        float_layers = _layers_option(said["float_layers"]) if said.get("float_layers") else None
-        if said.get("fixed_point"):
-            fixed_point = _fixed_option(said["fixed_point"])
-            precision, equalise = said["precision"], said["equalise"]
-        calibration_images = calibration_images or said.get("images")
+        said = _asked_by(read_run(run))
+        float_layers, fixed_point = said.float_layers, said.fixed_point
+        if fixed_point is not None:
+            precision, equalise = said.precision, said.equalise
+        calibration_images = calibration_images or said.images
     float_layers, calibration_images = float_layers or "float32", calibration_images or 256
-    chosen: Any = {"float_layers": float_layers}
     if fixed_point is None and (data_bits != 8 or precision != "dynamic" or equalise):
         raise Error("--data-bits, --precision and --equalise are for --fixed-point: give that too")
     _check_layers(float_layers, fixed_point, calibration)
-    text = None
-    if fixed_point is not None:
-        from netsuke.lowering import FixedPoint
-
-        how = FixedPoint(fixed_point, data_bits, precision, equalise)  # type: ignore[arg-type]
-        chosen, text = {"fixed_point": how}, str(how)
+    chosen = _options(float_layers, fixed_point, data_bits, precision, equalise)
     if kind == "onnx":
         check_installed()
     elif input != "float32":
@@ -148,6 +142,7 @@ def export(
             result |= {"weights": str(file), "float_layers": None, "fixed_point": None, "calibration": None}
         else:
             made = out if kind == "netsuke" else Path(folder) / "network.netsuke"
+            text = None if fixed_point is None else str(chosen["fixed_point"])
             result |= {"float_layers": layers_text(float_layers), "fixed_point": text}
             result |= _write(made, model, weights, run, chosen, calibration, calibration_images)
         if kind == "onnx":
@@ -159,6 +154,48 @@ def export(
         emit(result)
     else:
         _show(result)
+
+
+def export_run(folder: Path, out: Path, spec: str) -> None:
+    """Write the file of a finished run as its recipe asks for it, ranges chosen on training images of `spec`."""
+    run = read_run(folder)
+    said = _asked_by(run)
+    network = load_run(run)
+    options = _options(said.float_layers or "float32", said.fixed_point, 8, said.precision, said.equalise)
+    if options != _options("float32"):
+        options["calibration"] = read_images(spec, said.images, network).batches(network.preprocess)
+    write_network(network, run.model, out, **options)
+
+
+@dataclass
+class _Asked:
+    """What a recipe says in [export]; None for what it leaves open."""
+
+    float_layers: str | dict[str, str] | None
+    fixed_point: int | dict[str, int] | None
+    precision: str
+    equalise: bool
+    images: int
+
+
+def _asked_by(run: Run) -> _Asked:
+    said = run.recipe.get("export", {})
+    layers, bits = said.get("float_layers"), said.get("fixed_point")
+    return _Asked(
+        _layers_option(layers) if layers else None, _fixed_option(bits) if bits else None,
+        said.get("precision", PRECISIONS[0]), said.get("equalise", False), said.get("images", 256),
+    )  # fmt: skip
+
+
+def _options(
+    float_layers: Any, fixed_point: Any = None, data_bits: int = 8, precision: str = "dynamic", equalise: bool = False
+) -> dict[str, Any]:
+    """Of `netsuke.export`."""
+    if fixed_point is None:
+        return {"float_layers": float_layers}
+    from netsuke.lowering import FixedPoint
+
+    return {"fixed_point": FixedPoint(fixed_point, data_bits, precision, equalise)}  # type: ignore[arg-type]
 
 
 def _check_layers(float_layers: str | dict[str, str], fixed_point: Any, calibration: str | None) -> None:

@@ -62,13 +62,19 @@ def low_rank(
     json: JsonOption = False,
 ) -> None:
     """Split the layers of a trained network into cheaper ones (Zhang et al. 2016), and train it on."""
-    recipe = read_recipe_of("low-rank", model, weights, epochs, held_out, change, threads)
+    wanted = {
+        "speedup": speedup,
+        "linear_speedup": linear_speedup,
+        "reconstruction": f'"{reconstruction}"',
+        "images": images,
+    }
+    changes = [f"low_rank.{name}={value}" for name, value in wanted.items()]
+    recipe = read_recipe_of("low-rank", model, weights, epochs, held_out, [*changes, *(change or [])], threads)
 
-    from netsuke.train import Split, split_and_train
+    from netsuke.train import split_and_train
 
-    split = Split(speedup, reconstruction, linear_speedup, images)
     with told() as (say, update):
-        result = split_and_train(recipe, data, out, write_run(model), split, device, say, update)
+        result = split_and_train(recipe, data, out, write_run(model), device, say, update)
     file = out / "compressed.netsuke"
     if json:
         emit({"out": str(file), **result})

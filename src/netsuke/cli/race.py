@@ -15,10 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
+from rich.progress import Progress
+
 from netsuke.artifact.contract import Error
+from netsuke.cli.output import stderr_console
 
 ROUNDS = 20
 WARM_UP_SECONDS = 0.3
@@ -94,6 +99,31 @@ class Racing(Protocol):
     name: str
 
     def run(self, count: int) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """A candidate of a race. content: what its process is asked for (candidates.py). environment: set for it."""
+
+    name: str
+    content: dict[str, Any]
+    environment: dict[str, str] | None = None
+
+
+def race_processes(
+    requests: Sequence[Request], runs: int | None, seconds: float
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[float]]]:
+    """Start a process for each, let them race, and show how far they are. Facts, and seconds of every run, by name."""
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(console=stderr_console(), transient=True))
+        task = progress.add_task("starting", total=1.0)
+        racers = [
+            stack.enter_context(Racer(request.name, request.content, environment=request.environment))
+            for request in requests
+        ]
+        progress.update(task, description="racing")
+        taken = race(racers, runs, seconds, lambda share: progress.update(task, completed=share))
+        return {racer.name: racer.facts for racer in racers}, taken
 
 
 def race(

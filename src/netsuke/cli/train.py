@@ -85,9 +85,10 @@ def train(
 
 def _accuracies(row: dict[str, Any]) -> str:
     held_out = row["validation_accuracy"]
-    shown = "" if held_out is None else f", of the held-out {held_out:.2f} %"
+    shown = "" if held_out is None else f", {held_out:.2f} % of the held-out ones"
     return f"{row['train_accuracy']:.2f} % of the training images right{shown}"
 
 
 def _show(result: dict[str, Any]) -> None:
-    show(f"wrote {result['out']}: {result['bytes']:,} bytes, after {result['epoch']} epochs, {_accuracies(result)}")
+    after = f"after {result['epoch']} epochs, {_accuracies(result)}" if result["epoch"] else "no epoch was trained"
+    show(f"wrote {result['out']}: {result['bytes']:,} bytes, {after}")

@@ -96,13 +96,9 @@ def accuracy_against_ops(published: Sequence[Point], ours: Sequence[Point] = (),
         ops = [point.ops / 1e9 for point, _ in points]
         axes.set_xlim(min(ops) / 1.15, max(ops) * 1.5)
         axes.margins(y=0.06)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(color="#E9E9E9", linewidth=0.8)
-        axes.set_axisbelow(True)
+        _logarithmic(axes)
         figure.draw_without_rendering()
-        _label(axes, points)
+        _label(axes, [(point.name, point.ops / 1e9, point.accuracy, own) for point, own in points])
     return figure
 
 
@@ -142,24 +138,70 @@ def compression_rounds(report: Mapping[str, Any]) -> Figure:
                 ha="center", weight="bold" if chosen else "normal", color=OURS if chosen else INK,
             )  # fmt: skip
         axes.set(xscale="log", xlabel="bytes of the file (logarithmic)", ylabel="held-out images wrong, %")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.12, y=0.12)
-        axes.grid(color="#E9E9E9", linewidth=0.8)
-        axes.set_axisbelow(True)
+        _logarithmic(axes)
         axes.legend(frameon=False, title="% of the weights that are left")
     return figure
 
 
-def _label(axes: Axes, points: list[tuple[Point, bool]]) -> None:
-    """A name beside each point, where it hides neither a point nor another name, as far as that can be had."""
-    places = axes.transData.transform([(point.ops / 1e9, point.accuracy) for point, _ in points])
+def tradeoffs(points: Mapping[str, float], costs: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Accuracy against each cost, logarithmic; what no other network beats in both is blue, on a line.
+
+    points: network -> top-1, per cent. costs: what is measured, with its unit -> {network: value}.
+    """
+    with pyplot.rc_context(STYLE):
+        figure, panels = pyplot.subplots(
+            1, len(costs), figsize=(4.4 * len(costs), 4.2), layout="constrained", squeeze=False, sharey=True
+        )
+        for axes, (cost, values) in zip(panels[0], costs.items(), strict=True):
+            best = pareto_front({name: (values[name], points[name]) for name in values})
+            axes.plot([values[name] for name in best], [points[name] for name in best], color=OURS, linewidth=1)
+            for name, value in values.items():
+                own = name in best
+                axes.plot(value, points[name], "o", color=OURS if own else FAINT, markersize=6 if own else 5)
+            axes.set(xscale="log", xlabel=cost)
+            low, high = min(values.values()), max(values.values())
+            axes.set_xlim(low / 1.4, high * 1.4 * (high / low) ** 0.25)
+            _logarithmic(axes)
+        panels[0, 0].set_ylabel("top-1, %")
+        panels[0, 0].margins(y=0.08)
+        figure.draw_without_rendering()
+        for axes, values in zip(panels[0], costs.values(), strict=True):
+            best = pareto_front({name: (values[name], points[name]) for name in values})
+            _label(axes, [(name, value, points[name], name in best) for name, value in values.items()])
+    return figure
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The networks that no other one beats, from cheap to dear. points: network -> (cost, accuracy)."""
+    ordered = sorted(points, key=lambda name: (points[name][0], -points[name][1]))
+    best: list[str] = []
+    for name in ordered:
+        if not best or points[name][1] > points[best[-1]][1]:
+            best.append(name)
+    return best
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Ticks of a logarithmic x axis as plain numbers, and a grid."""
+    low, high = axes.get_xlim()
+    subs = (1, 1.5, 2, 3, 5, 7) if high / low < 100 else (1, 3) if high / low < 3000 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(color="#E9E9E9", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _label(axes: Axes, points: Sequence[tuple[str, float, float, bool]]) -> None:
+    """A name beside each point (name, x, y, whether it stands out), where it hides neither a point nor another name, as
+    far as that can be had."""
+    places = axes.transData.transform([(x, y) for _, x, y, _ in points])
     taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
     frame = axes.get_window_extent()
-    for point, own in sorted(points, key=lambda entry: -entry[0].accuracy):
+    for name, x, y, own in sorted(points, key=lambda entry: -entry[2]):
         label = axes.annotate(
-            point.name, (point.ops / 1e9, point.accuracy), BESIDE[0][:2], textcoords="offset points", va="center",
+            name, (x, y), BESIDE[0][:2], textcoords="offset points", va="center",
             fontsize=7.5, color=OURS if own else INK, weight="bold" if own else "normal",
         )  # fmt: skip
         best: tuple[int, int] | None = None

@@ -4,7 +4,7 @@ from netsuke.train.augment import Augment
 from netsuke.train.deep_compression import Goal, deep_compression
 from netsuke.train.loop import Output, Progress, accuracy, fit
 from netsuke.train.losses import Objective, distillation
-from netsuke.train.low_rank import Split, split_and_train
+from netsuke.train.low_rank import split_and_train
 from netsuke.train.machine import make_fabric
 from netsuke.train.randomness import generator, order
 from netsuke.train.recipe import Recipe
@@ -20,7 +20,6 @@ __all__ = [
     "Output",
     "Progress",
     "Recipe",
-    "Split",
     "TeacherSource",
     "Teachers",
     "accuracy",

@@ -91,7 +91,8 @@ def deep_compression(
     preprocess = Preprocess(**get_model(recipe.model.name).preprocess)
     data = open_dataset(spec, "train", preprocess, channels=get_model(recipe.model.name).input[0])
     _, held_out = holdout(data, recipe.validation, recipe.seed)
-    model = create_model(recipe.model.name, num_classes=data.num_classes, **recipe.model.arguments)
+    recipe = recipe.of_classes(data.num_classes)
+    model = create_model(recipe.model.name, **recipe.model.arguments)
     load_weights(model, recipe.model.weights).eval()
     counts = {name: layer.weight.numel() for name, layer in weighted(model).items()}
     images, labels = tensors(held_out, preprocess)
@@ -161,8 +162,8 @@ def _check(recipe: Recipe, rounds: int, keep: float, bits: int) -> None:
         )
     if not 1 <= bits <= MOST_BITS:
         raise Error(f"a weight of {bits} bits: give a whole number, 1 to {MOST_BITS}")
-    if recipe.prune.quality or recipe.prune.sparsity or recipe.share.bits or recipe.rate.step:
-        raise Error("the recipe says itself what is pruned or shared: leave prune, share and rate out")
+    if recipe.prune.quality or recipe.prune.sparsity or recipe.share.bits or recipe.rate.step or recipe.low_rank.splits:
+        raise Error("the recipe compresses in ways of its own: leave prune, share, rate and low_rank out")
 
 
 def _run(

@@ -176,7 +176,7 @@ class _Loop:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.student = self._student()
-        if self.log is not None and self.at.epoch < self.recipe.epochs:
+        if self.log is not None and (self.at.epoch < self.recipe.epochs or not self.recipe.epochs):
             atomic.write(self.log.path.with_name("recipe.toml"), self.recipe.toml().encode())
             self.log.begin(self.at.step, self.at.epoch + 1)
         for part in parts(self.recipe):
@@ -192,6 +192,8 @@ class _Loop:
                 self._epoch(part)
         binarize_weights(self.model)
         progressive(self.model, 1.0)
+        if not self.recipe.epochs:
+            self.row = {"step": 0, "epoch": 0, "train_accuracy": None, "validation_accuracy": self._validate()}
         if self.curves is not None:
             self.curves.finalize("success")
         self.model.eval().cpu()

@@ -14,7 +14,7 @@ from netsuke import float_layers
 from netsuke.artifact.contract import Error
 from netsuke.data import RandomResizedCrop
 from netsuke.train.randaugment import RandAugment
-from netsuke.train.table import Count, NotNegative, Positive, Share, Table, Whole, check_keys, to_toml
+from netsuke.train.table import Count, Factor, NotNegative, Positive, Share, Table, Whole, check_keys, to_toml
 
 SHIPPED = Path(__file__).with_name("recipes")
 
@@ -51,6 +51,24 @@ class Quantization(Table):
                 float_layers.read(self.layers)
             except Error as error:
                 raise Error(f"quantize.layers is {error}") from None
+
+
+@dataclass(frozen=True)
+class LowRank(Table):
+    """Layers that are split into cheaper ones before training starts: arguments of `netsuke.low_rank`, which has
+    nothing to do where both speedups are 1. images: so many training images, evenly spaced, are looked at.
+    """
+
+    section: ClassVar[str] = "low_rank"
+    speedup: Factor = 1.0
+    linear_speedup: Factor = 1.0
+    reconstruction: Literal["linear", "nonlinear", "asymmetric", "3d"] = "asymmetric"
+    skip: tuple[str, ...] = ()
+    images: Count = 3000
+
+    @property
+    def splits(self) -> bool:
+        return self.speedup > 1 or self.linear_speedup > 1
 
 
 @dataclass(frozen=True)
@@ -269,16 +287,16 @@ class Stage(Table):
 class Recipe(Table):
     """A training run.
 
-    epochs: passes over the training images. batch: images in a step, over all processes together. precision: of the
-    forward and backward pass; bfloat16 keeps float32 weights. clip_gradient: largest norm of all gradients, 0 for any.
-    validation: how many of the training images are held out and measured after each epoch. progressive: when the
-    estimators that sharpen over time are told how far training is (`netsuke.nn.progressive`). sync_batch_norm: batch
-    statistics over all processes, on GPUs. shard_group: how many WebDataset shards are read from at a time, 0 for all.
-    about: what the recipe is, for people.
+    epochs: passes over the training images, 0 to leave the weights as they are. batch: images in a step, over all
+    processes together. precision: of the forward and backward pass; bfloat16 keeps float32 weights. clip_gradient:
+    largest norm of all gradients, 0 for any. validation: how many of the training images are held out and measured
+    after each epoch. progressive: when the estimators that sharpen over time are told how far training is
+    (`netsuke.nn.progressive`). sync_batch_norm: batch statistics over all processes, on GPUs. shard_group: how many
+    WebDataset shards are read from at a time, 0 for all. about: what the recipe is, for people.
     """
 
     model: Model
-    epochs: Count
+    epochs: Whole
     batch: Count = 128
     seed: Whole = 0
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -288,6 +306,7 @@ class Recipe(Table):
     sync_batch_norm: bool = False
     shard_group: Whole = 0
     about: str = ""
+    low_rank: LowRank = field(default_factory=LowRank)
     quantize: Quantization = field(default_factory=Quantization)
     prune: Pruning = field(default_factory=Pruning)
     share: Sharing = field(default_factory=Sharing)
@@ -316,6 +335,10 @@ class Recipe(Table):
             raise Error(f"{' and '.join(named)} both say what numbers weights may be: give one of them")
         if len(self.stage) > self.epochs:
             raise Error(f"{len(self.stage)} stages need at least as many epochs, not {self.epochs}")
+
+    def of_classes(self, count: int) -> Recipe:
+        """The recipe with the number of classes written down, which it may leave to the data."""
+        return replace(self, model=replace(self.model, arguments={"num_classes": count, **self.model.arguments}))
 
     def toml(self) -> str:
         """The recipe as canonical TOML, which `read` takes."""

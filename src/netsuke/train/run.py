@@ -25,6 +25,7 @@ from netsuke.train.loop import Output, Progress, fit
 from netsuke.train.machine import make_fabric
 from netsuke.train.randaugment import RandAugment
 from netsuke.train.recipe import Augmentation, Recipe, Teacher
+from netsuke.train.split import split
 from netsuke.train.table import to_toml
 from netsuke.train.teachers import PRETRAINED, TIMM, Teachers, TeacherSource
 from netsuke.train.views import FixedViews
@@ -37,16 +38,16 @@ def run(
     device: str = "auto",
     progress: Callable[[Progress], None] | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-    model: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Train by `recipe` on the training split of the data set `spec`, in `output.folder`, from where it stands there.
 
     Writes what `fit` does and, at the end, model.safetensors: the weights after the last epoch, plain ones under the
     model's own names also where they were pruned, shared, ternary or on a grid. Returns `out` (that
-    file), its `bytes`, and the last row of the log. The test split is not opened. progress, report: as for `fit`.
-    model: trained in place of the one that the recipe makes, as it is.
+    file), its `bytes`, and the last row of the log. The test split is not opened. progress, report: as for `fit`. Where
+    the recipe splits layers, the folder also holds how (`netsuke.train.split`).
 
-    Raises netsuke.Error as `fit`, and where model, data or teachers of the recipe cannot be had.
+    Raises netsuke.Error as `fit` and the methods that the recipe names, and where model, data or teachers of the recipe
+    cannot be had.
     """
     entry = get_model(recipe.model.name)
     preprocess = Preprocess(**entry.preprocess)
@@ -54,10 +55,12 @@ def run(
     with fabric.rank_zero_first(local=True):  # one process of a machine makes the index of new shards
         data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
     _check_shape(recipe.model.name, entry.input, data)
+    recipe = recipe.of_classes(data.num_classes)
     validation = None
     if recipe.validation:
         data, validation = holdout(data, recipe.validation, recipe.seed)
-    model = _model(recipe, data, preprocess) if model is None else model
+    with fabric.rank_zero_first():  # one process splits layers, the others find them in the folder
+        model = _model(recipe, data, preprocess, output.folder)
     augment = make_augment(recipe.augment, preprocess)
     teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
@@ -72,11 +75,12 @@ def run(
     return {"out": str(path), "bytes": path.stat().st_size, **row}
 
 
-def _model(recipe: Recipe, data: Dataset, preprocess: Preprocess) -> nn.Module:
-    arguments = {"num_classes": data.num_classes, **recipe.model.arguments}
-    model = create_model(recipe.model.name, seed=recipe.seed, **arguments)
+def _model(recipe: Recipe, data: Dataset, preprocess: Preprocess, folder: Path) -> nn.Module:
+    model = create_model(recipe.model.name, seed=recipe.seed, **recipe.model.arguments)
     if recipe.model.weights:
         load_weights(model, recipe.model.weights)
+    if recipe.low_rank.splits:
+        model, _ = split(model, recipe, data, preprocess, folder)
     if recipe.quantize.layers:
         images = np.concatenate([images for images, _ in data.batches(64, recipe.quantize.images)])
         model = quantize(

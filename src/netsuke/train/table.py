@@ -31,6 +31,7 @@ class Range:
 
 Positive = Annotated[float, Range(0, above=True)]
 NotNegative = Annotated[float, Range(0)]
+Factor = Annotated[float, Range(1)]
 Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
