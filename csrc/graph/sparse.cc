@@ -12,7 +12,7 @@ namespace {
 // The share of the weights that the sparse form may hold, with the zeros that fill slices up: of a layer that stays in
 // the caches from image to image, of one that memory must bring each time, and of one that would else run from a codebook
 // (docs/engine.md has the figures).
-constexpr double kMostHeld = 0.1, kMostHeldOfLarge = 0.3, kMostHeldOfFew = 0.05;
+constexpr double kMostHeld = 0.1, kMostHeldOfLarge = 0.3, kMostHeldOfFew = 0.07;
 constexpr int64_t kLargeBytes = 8 << 20;
 
 }  // namespace

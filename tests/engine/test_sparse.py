@@ -176,9 +176,11 @@ def test_dense_weights_of_minus_zero_count_as_zero(isa: str) -> None:
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     result = sparse_linear.run(tmp_path, threads=1, batches=[1, 2], runs=1, isa=None, smaller=8)
     fc6 = result["layers"]["fc6"]
-    assert (fc6["dense"]["runs"], fc6["sparse"]["runs"]) == ("dense", "sparse")
+    forms = ("dense", "sparse", "ternary", "scaled")
+    assert [fc6[form]["runs"] for form in forms] == ["dense", "sparse", "codebook", "codebook"]
     assert fc6["sparse"]["weight_bytes"] < fc6["dense"]["weight_bytes"] / 6
     assert fc6["sparse"]["dram_millijoule"] < fc6["dense"]["dram_millijoule"] / 6
+    assert fc6["dense"]["weight_bytes"] == 16 * fc6["ternary"]["weight_bytes"]
     assert list(fc6["batches"]) == [1, 2]
     rows = [line for line in sparse_linear.table(result).splitlines() if line.startswith("| fc")]
-    assert len(rows) == 3 * 2 + 3 * 2
+    assert len(rows) == 3 * 2 + 3 * 4
