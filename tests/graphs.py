@@ -122,9 +122,10 @@ def scales(rng: np.random.Generator, style: str, outputs: int) -> np.ndarray:
 def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int, int], **fields: Any) -> Conv2d:
     """A float convolution of value 0 that stores value 1. `fields` replace those of the node; `style` the numbers'.
 
-    density: the share of the weights that are not made zeros.
+    density: the share of the weights that are not made zeros. values: how many numbers the weights are chosen from.
     """
     style, density, groups = fields.pop("style", "normal"), fields.pop("density", 1), fields.get("groups", 1)
+    values = fields.pop("values", None)
     node = {
         "name": "conv",
         "inputs": [0],
@@ -133,6 +134,8 @@ def conv2d(rng: np.random.Generator, depth: int, outputs: int, kernel: tuple[int
         "bias": floats(rng, style, outputs),
         "weight_scale": scales(rng, style, outputs) if rng.random() < 0.25 else None,
     }
+    if values:
+        node["weight"] = rng.choice(floats(rng, style, values), node["weight"].shape)
     if density < 1:
         node["weight"] = thinned(rng, node["weight"], density)
     return Conv2d(**{**node, **fields})
@@ -368,6 +371,60 @@ def sparse_linears(seed: int = 0) -> Graph:
     return Graph("sparse", (6, 5, 4), nodes, [Output(3, 2), Output(2, 4)])
 
 
+def codebook_linears(seed: int = 0) -> Graph:
+    """A convolution and two linear layers, of a whole map and of one pixel, of few values, the second with scales."""
+    rng = np.random.default_rng(seed)
+    ternary: dict[str, Any] = {"values": 2, "density": 0.5}
+    slope = TwoSlope(np.ones(70, np.float32), floats(rng, "normal", 70))
+    nodes: list[Node] = [
+        conv2d(rng, 6, 24, (3, 3), name="stem", padding=(1, 1, 1, 1), **ternary),
+        conv2d(rng, 24, 70, (5, 4), name="map", inputs=[1], weight_scale=None, epilogue=[slope, Store(2)], **ternary),
+        conv2d(
+            rng,
+            70,
+            41,
+            (1, 1),
+            name="pixel",
+            inputs=[2],
+            values=4,
+            weight_scale=scales(rng, "normal", 41),
+            epilogue=[Store(3)],
+        ),
+    ]
+    return Graph("codebook", (6, 5, 4), nodes, [Output(3, 2), Output(2, 4)])
+
+
+def linear_steps(**fields: Any) -> list[Graph]:
+    """Linear layers 0 and 2 of such fields, which together have every step of the epilogue, and one of the input's."""
+    rng, outputs = np.random.default_rng(5), 137
+
+    def c(count: int = outputs) -> np.ndarray:
+        return floats(rng, "normal", count)
+
+    found = []
+    for epilogue in (
+        [Affine(c(), c()), Add(2), TwoSlope(c(), c()), Store(3), Binarize(c(), True, 4)],
+        [Sigmoid(), Store(3), Clamp(-np.abs(c()), np.abs(c())), Mean(4)],
+        [Multiply(2), Clamp(-np.abs(c()), np.abs(c())), Quantize(20.0, 100, 3), Store(4)],
+    ):
+        nodes: list[Any] = [
+            conv2d(rng, 90, outputs, (1, 1), epilogue=[Store(1)], **fields),
+            conv2d(rng, 90, outputs, (1, 1), epilogue=[Store(2)]),
+            conv2d(rng, 90, outputs, (1, 1), epilogue=epilogue, **fields),
+        ]
+        made: dict[type, Any] = {type(step): step.out for step in epilogue if hasattr(step, "out")}
+        values, shown = len(made) + 2, [1, 2]
+        if Binarize in made:
+            nodes.append(binary_conv2d(rng, outputs, 3, (1, 1), inputs=[made.pop(Binarize)]))
+        if Quantize in made:
+            nodes.append(int8_conv2d(rng, outputs, 3, (1, 1), inputs=[made.pop(Quantize)]))
+        if len(nodes) == 4:
+            nodes[3].epilogue = [Store(values + 1)]
+            shown.append(values + 1)
+        found.append(Graph("steps", (90, 1, 1), nodes, [Output(v, 4) for v in [*shown, *made.values()]]))
+    return found
+
+
 def coded(seed: int = 0) -> Graph:
     """A network whose file holds coded arrays of every kind: few values, narrow ranges, rare bits, many floats."""
     rng = np.random.default_rng(seed)
@@ -486,13 +543,14 @@ def seeds(draw: st.DrawFn) -> np.random.Generator:
 
 
 DENSITIES = (1.0, 1.0, 0.1, 0.03, 0.0)  # of float weights: some linear layers then run from their sparse form
+VALUES = (None, None, 1, 2, 3, 4, 5)  # of float weights: some linear layers then run from a codebook
 
 
 @st.composite
 def convolutions(draw: st.DrawFn, channels: int = 40, size: int = 9, whole_map: bool = False) -> Graph:
     """A graph of one float convolution. whole_map: its kernel is the map, as a linear layer's."""
     shape, fields = draw(_single(channels, size, whole_map))
-    fields["density"] = draw(st.sampled_from(DENSITIES))
+    fields["density"], fields["values"] = draw(st.sampled_from(DENSITIES)), draw(st.sampled_from(VALUES))
     node = conv2d(draw(seeds()), shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
     return float_graph(shape, node)
 

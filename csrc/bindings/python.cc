@@ -52,6 +52,13 @@ class PyModel {
     return nodes;
   }
 
+  nb::list codebook_nodes() const {
+    nb::list nodes;
+    for (int i = 0; i < static_cast<int>(graph().nodes.size()); ++i)
+      if (model_->by_codebook(i)) nodes.append(i);
+    return nodes;
+  }
+
   template <class T>
   std::vector<Floats> run(Array<T> images) {
     const int64_t n = static_cast<int64_t>(images.shape(0));
@@ -158,6 +165,7 @@ NB_MODULE(_native, m) {
       .def_prop_ro("takes_uint8", [](const PyModel& p) { return p.graph().has_transform; })
       .def_prop_ro("nodes", [](const PyModel& p) { return p.graph().nodes.size(); })
       .def_prop_ro("sparse_nodes", &PyModel::sparse_nodes)
+      .def_prop_ro("codebook_nodes", &PyModel::codebook_nodes)
       .def("run_f32", &PyModel::run<float>)
       .def("run_u8", &PyModel::run<uint8_t>)
       .def("run_node", &PyModel::run_node)

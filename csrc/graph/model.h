@@ -21,11 +21,13 @@ class Model {
   const Graph& graph() const { return graph_; }
   const char* isa() const { return kernels_.isa; }
   int threads() const { return pool_.threads(); }
-  // How many weights the sparse form of a node holds, or -1 where it runs dense.
+  // How many weights the sparse form of a node holds, or -1 where it has none.
   int64_t sparse_weights(int node) const {
     const SparseLinearArgs& sparse = tasks_[static_cast<size_t>(node)]->sparse;
     return sparse.slices > 0 ? sparse.begin[sparse.slices] * kernels_.lanes : -1;
   }
+
+  bool by_codebook(int node) const { return tasks_[static_cast<size_t>(node)]->codebook.terms > 0; }
 
   // n images as planes (C, H, W), one after another; outputs[k] receives n maps of output k, as planes.
   // Throws Error if float input holds a number that is not finite, or if uint8 input meets no transform.

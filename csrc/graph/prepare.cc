@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "graph/codebook.h"
+
 namespace netsuke {
 namespace {
 
@@ -54,12 +56,12 @@ void cut(Task& t, const Node& n, int64_t window_bytes, int64_t tile_floats, int 
   t.tile_floats = tile_floats;
 }
 
-void cut_blocks(Task& t, int outputs, int64_t length) {
+void cut_blocks(Task& t, int outputs, int64_t length, int widest) {
   const int lanes = t.kernels->lanes;
   int64_t weight = 0;
   int vectors = (outputs + lanes - 1) / lanes;
   for (int channel = 0; vectors > 0;) {
-    const int most = std::min(vectors, t.kernels->widest), take = most >= 4 ? 4 : most >= 2 ? 2 : 1;
+    const int most = std::min(vectors, widest), take = most >= 4 ? 4 : most >= 2 ? 2 : 1;
     t.blocks.push_back({channel, take, weight});
     channel += take * lanes;
     vectors -= take;
@@ -317,7 +319,7 @@ void prepare_conv(Task& t, Conv& c, const Node& n, const Value& in, const Place&
   c.part_end = &c.window.out_w, c.parts = 1;
 
   const int64_t length = int64_t{c.segments} * c.words;
-  cut_blocks(t, c.group_outputs, length);
+  cut_blocks(t, c.group_outputs, length, t.kernels->widest);
   c.blocks = t.blocks.data(), c.block_count = static_cast<int>(t.blocks.size());
   const Block& last = t.blocks.back();
   c.group_weights = last.weight + length * last.vectors * lanes;
@@ -412,12 +414,12 @@ void prepare_float(Task& t, const Graph& g, const Node& n, const Value& in, cons
 
 // A linear layer runs from its sparse form where that pays.
 bool prepare_sparse(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
-                    int threads) {
+                    int threads, bool few) {
   const int64_t terms = int64_t{n.kernel[0]} * n.kernel[1] * in.channels;
-  if (n.out_h * n.out_w != 1 || n.groups != 1 || terms > kMostSparseTerms) return false;
+  if (terms > kMostSparseTerms) return false;
   std::vector<float> own;
   const float* weight = float_weights(g, n, terms, own);
-  const SparsePlan plan = plan_sparse(weight, n.channels, static_cast<int>(terms), t.kernels->lanes);
+  const SparsePlan plan = plan_sparse(weight, n.channels, static_cast<int>(terms), t.kernels->lanes, few);
   if (!plan.pays) return false;
   t.sparse_weights = pack_sparse(plan, weight, n.bias.count ? g.floats.data() + n.bias.offset : zeros, n.channels);
   const SparseWeights& w = t.sparse_weights;
@@ -431,6 +433,43 @@ bool prepare_sparse(Task& t, const Graph& g, const Node& n, const Value& in, con
   a.conv.units = t.units;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->sparse_linear(task.sparse, unit, s); };
   return true;
+}
+
+void prepare_codebook(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
+                      int threads, const Codebook& book) {
+  CodebookLinearArgs& a = t.codebook;
+  Conv& c = a.conv;
+  describe_windows(c, n, in, from, in.channels * 4, 32);
+  const int64_t terms = int64_t{n.kernel[0]} * n.kernel[1] * in.channels, length = (terms + kCodesOfWord - 1) / kCodesOfWord;
+  cut_blocks(t, n.channels, length, kCodebookVectors);
+  c.blocks = t.blocks.data(), c.block_count = static_cast<int>(t.blocks.size());
+  const Block& last = t.blocks.back();
+  t.weight = Buffer<uint32_t>(static_cast<size_t>(last.weight + length * last.vectors * t.kernels->lanes));
+  c.weight = t.weight.data();
+  const float* weight = g.floats.data() + n.weight.offset;
+  pack(t, c, [&](int o, uint32_t* to, int64_t width) {
+    for (int64_t k = 0; k < terms; ++k)
+      to[k / kCodesOfWord * width] |= static_cast<uint32_t>(book.code_of(weight[o * terms + k])) << (k % kCodesOfWord * 2);
+  });
+  t.table = repeated(book);
+  a.terms = static_cast<int>(terms), a.table = t.table.data(), a.scale = keep(t, g, n.weight_scale);
+  a.bias = n.bias.count ? keep(t, g, n.bias) : zeros;
+  cut(t, n, terms * 4, int64_t{t.blocks.front().vectors} * t.kernels->lanes, c.block_count, threads);
+  t.pixels_of_scratch = 1;  // nothing is computed past the one pixel
+  c.units = t.units;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->codebook_linear(task.codebook, unit, s); };
+}
+
+// The forms that a layer of one pixel has besides the dense one. False where that is the fastest.
+bool prepare_linear(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
+                    int threads) {
+  if (n.out_h * n.out_w != 1 || n.groups != 1) return false;
+  const int64_t terms = int64_t{n.kernel[0]} * n.kernel[1] * in.channels;
+  const float* scale = n.weight_scale.count ? g.floats.data() + n.weight_scale.offset : nullptr;
+  const std::optional<Codebook> book = codebook_of(g.floats.data() + n.weight.offset, scale, n.channels, terms);
+  if (prepare_sparse(t, g, n, in, from, zeros, threads, book.has_value())) return true;
+  if (book) prepare_codebook(t, g, n, in, from, zeros, threads, *book);
+  return book.has_value();
 }
 
 void prepare_int8(Task& t, const Graph& g, const Node& n, const Value& in, const Place& from, const float* zeros,
@@ -547,7 +586,7 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
   if (node.fixed())
     t.int8.integers = t.fixed_pool.epilogue = t.fixed_copy.epilogue = fixed_epilogue_of(t, graph, node, places);
   const Epilogue epilogue = node.fixed() ? Epilogue{} : epilogue_of(t, graph, node, places);
-  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
+  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.codebook.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
   switch (node.op) {
     case Op::binary_conv2d:
       prepare_binary(t, graph, node, in, from, threads);
@@ -564,7 +603,7 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
       prepare_int8(t, graph, node, in, from, zeros, threads);
       break;
     case Op::conv2d:
-      if (!prepare_sparse(t, graph, node, in, from, zeros, threads)) prepare_float(t, graph, node, in, from, zeros, threads);
+      if (!prepare_linear(t, graph, node, in, from, zeros, threads)) prepare_float(t, graph, node, in, from, zeros, threads);
       break;
     case Op::max_pool:
     case Op::average_pool:

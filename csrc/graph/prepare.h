@@ -41,6 +41,7 @@ struct Task {
   BinaryConvArgs binary{};
   FloatConvArgs floats{};
   SparseLinearArgs sparse{};
+  CodebookLinearArgs codebook{};
   Int8ConvArgs int8{};
   PoolArgs pool{};
   CopyArgs copy{};
@@ -56,7 +57,7 @@ struct Task {
   std::vector<FixedSource> fixed_sources;
   Buffer<uint32_t> weight, word_mask;
   SparseWeights sparse_weights;
-  Buffer<float> scale, offset, border_base, constant;
+  Buffer<float> scale, offset, border_base, constant, table;
   std::vector<Buffer<float>> row_sums, kept;
   std::vector<Buffer<int32_t>> kept_integers;
   Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;

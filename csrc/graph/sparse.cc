@@ -10,13 +10,14 @@ namespace netsuke {
 namespace {
 
 // The share of the weights that the sparse form may hold, with the zeros that fill slices up: of a layer that stays in
-// the caches from image to image, and of one that memory must bring each time (docs/engine.md has the figures).
-constexpr double kMostHeld = 0.1, kMostHeldOfLarge = 0.3;
+// the caches from image to image, of one that memory must bring each time, and of one that would else run from a codebook
+// (docs/engine.md has the figures).
+constexpr double kMostHeld = 0.1, kMostHeldOfLarge = 0.3, kMostHeldOfFew = 0.07;
 constexpr int64_t kLargeBytes = 8 << 20;
 
 }  // namespace
 
-SparsePlan plan_sparse(const float* weight, int outputs, int terms, int lanes) {
+SparsePlan plan_sparse(const float* weight, int outputs, int terms, int lanes, bool few) {
   const int slices = (outputs + lanes - 1) / lanes, channels = slices * lanes;
   std::vector<int> length(static_cast<size_t>(channels), 0);
   for (int o = 0; o < outputs; ++o) {
@@ -34,7 +35,7 @@ SparsePlan plan_sparse(const float* weight, int outputs, int terms, int lanes) {
     p.begin.push_back(p.begin.back() + length[static_cast<size_t>(longest)]);
   }
   const int64_t dense = int64_t{outputs} * terms, held = p.begin.back() * lanes;
-  const double most = 4 * dense > kLargeBytes ? kMostHeldOfLarge : kMostHeld;
+  const double most = few ? kMostHeldOfFew : 4 * dense > kLargeBytes ? kMostHeldOfLarge : kMostHeld;
   p.pays = static_cast<double>(held) <= most * static_cast<double>(dense);
   return p;
 }

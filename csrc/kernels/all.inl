@@ -10,6 +10,7 @@
 #include "kernels/binary_conv/binary_conv.inl"
 #include "kernels/float_conv/float_conv.inl"
 #include "kernels/sparse_linear/sparse_linear.inl"
+#include "kernels/codebook_linear/codebook_linear.inl"
 #include "kernels/int8_conv/int8_conv.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/copy/copy.inl"
@@ -18,8 +19,9 @@
 #include "kernels/transform/transform.inl"
 
 namespace {
-constexpr netsuke::Kernels kKernels = {kIsa,         L,            kWidest,       kHasTiles,   kCodeOffset, kNarrow,
-                                       binary_conv,  float_conv,   sparse_linear, int8_conv,   pool,
-                                       copy,         fixed_pool,   fixed_copy,    mean,        transform_u8,
-                                       transform_f32, binary_loop, float_loop,    int8_loop};
+constexpr netsuke::Kernels kKernels = {kIsa,         L,             kWidest,         kHasTiles,   kCodeOffset, kNarrow,
+                                       binary_conv,  float_conv,    sparse_linear,   codebook_linear,
+                                       int8_conv,    pool,          copy,            fixed_pool,  fixed_copy,
+                                       mean,         transform_u8,  transform_f32,   binary_loop, float_loop,
+                                       int8_loop};
 }

@@ -159,6 +159,17 @@ struct SparseLinearArgs {
   const float* bias;        // [slices][L]
 };
 
+// A float layer with one pixel of result whose weights take at most kCodebookValues values, times a scale by output: 2 bits a
+// weight. A word holds the codes of kCodesOfWord terms of one output, the first lowest; words lie as the weights of
+// a convolution do, block after block, each [word][channel].
+struct CodebookLinearArgs {
+  Conv conv;                // the window is gathered; of the rest the units, the weights and their blocks are used
+  int terms;                // of a window
+  const float* table;       // [kTableFloats]: the values, again and again
+  const float* scale;       // [O], or null
+  const float* bias;        // [O]
+};
+
 struct Int8ConvArgs {
   Conv conv;
   const int32_t* base;      // [O]: S = base + what the dot products of code_offset give
@@ -256,6 +267,7 @@ struct Kernels {
   void (*binary_conv)(const BinaryConvArgs&, int unit, const Scratch&);
   void (*float_conv)(const FloatConvArgs&, int unit, const Scratch&);
   void (*sparse_linear)(const SparseLinearArgs&, int unit, const Scratch&);
+  void (*codebook_linear)(const CodebookLinearArgs&, int unit, const Scratch&);
   void (*int8_conv)(const Int8ConvArgs&, int unit, const Scratch&);
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
@@ -286,6 +298,9 @@ constexpr int kLoopFloats = 64;
 constexpr int kPanel = 64;
 // Channels of a scratch tile past O, for the same reason.
 constexpr int kTileSlack = 64;
+constexpr int kCodebookValues = 4, kCodesOfWord = 16, kTableFloats = 16;
+// Vectors of channels that codebook_linear sums at a time: fewer would wait for each other's multiply-adds.
+constexpr int kCodebookVectors = 4;
 
 const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();

@@ -62,6 +62,7 @@ def _some_graphs() -> list[Graph]:
         graphs.every_operator(),
         graphs.residual_network(widths=(16, 24), blocks=1, size=8),
         graphs.sparse_linears(),
+        graphs.codebook_linears(),
     ]
     kinds = st.one_of(
         graphs.graphs(), graphs.binary_convolutions(), graphs.int8_convolutions(),

@@ -27,6 +27,7 @@ SECONDS = 60  # that one file may take
 RESIDUAL = encode(graphs.residual_network())
 SMALL = encode(graphs.every_operator())
 SPARSE = encode(graphs.sparse_linears())
+CODEBOOK = encode(graphs.codebook_linears())
 CODED = encode(graphs.coded())
 
 
@@ -120,8 +121,8 @@ def test_a_thousand_raw_corruptions_are_refused_by_both(child: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("file", "count"),
-    [(RESIDUAL, 150), (SMALL, 400), (SPARSE, 150), (CODED, 300)],
-    ids=["residual", "every operator", "sparse linears", "coded"],
+    [(RESIDUAL, 150), (SMALL, 400), (SPARSE, 150), (CODEBOOK, 150), (CODED, 300)],
+    ids=["residual", "every operator", "sparse linears", "codebook linears", "coded"],
 )
 def test_corruptions_behind_the_checksum(child: Worker, file: bytes, count: int) -> None:
     accepted, refused, wrong = campaign(child, corruption.redigested_corruptions(file, count, seed=1))

@@ -14,20 +14,7 @@ from hypothesis import strategies as st
 import graphs
 import netsuke
 from netsuke.artifact import Graph, Reference, encode
-from netsuke.artifact.graph import (
-    Add,
-    Affine,
-    Binarize,
-    Clamp,
-    Identity,
-    Mean,
-    Multiply,
-    Output,
-    Quantize,
-    Sigmoid,
-    Store,
-    TwoSlope,
-)
+from netsuke.artifact.graph import Identity, Output, Store, TwoSlope
 
 OUTPUTS = 400  # so many that one full row does not make the layer dense: rows of every density run sparse
 
@@ -136,33 +123,7 @@ def test_the_longest_window(isa: str) -> None:
 
 # ----------------------------------------------------------------------------------------------- the epilogue
 def test_every_step(isa: str) -> None:
-    rng, outputs = np.random.default_rng(5), 137
-
-    def c(count: int = outputs) -> np.ndarray:
-        return graphs.floats(rng, "normal", count)
-
-    steps = [
-        [Affine(c(), c()), Add(2), TwoSlope(c(), c()), Store(3), Binarize(c(), True, 4)],
-        [Sigmoid(), Store(3), Clamp(-np.abs(c()), np.abs(c())), Mean(4)],
-        [Multiply(2), Clamp(-np.abs(c()), np.abs(c())), Quantize(20.0, 100, 3), Store(4)],
-    ]
-    for epilogue in steps:
-        nodes: list[Any] = [
-            graphs.conv2d(rng, 90, outputs, (1, 1), density=0.01, epilogue=[Store(1)]),
-            graphs.conv2d(rng, 90, outputs, (1, 1), density=1, epilogue=[Store(2)]),
-            graphs.conv2d(rng, 90, outputs, (1, 1), density=0.01, epilogue=epilogue),
-        ]
-        values, shown = len([step for step in epilogue if hasattr(step, "out")]) + 2, [1, 2]
-        made: dict[type, Any] = {type(step): step.out for step in epilogue if hasattr(step, "out")}
-        if Binarize in made:
-            bits = graphs.binary_conv2d(rng, outputs, 3, (1, 1), inputs=[made.pop(Binarize)])
-            nodes.append(bits)
-        if Quantize in made:
-            nodes.append(graphs.int8_conv2d(rng, outputs, 3, (1, 1), inputs=[made.pop(Quantize)]))
-        if len(nodes) == 4:
-            nodes[3].epilogue = [Store(values + 1)]
-            shown.append(values + 1)
-        graph = Graph("steps", (90, 1, 1), nodes, [Output(v, 4) for v in [*shown, *made.values()]])
+    for graph in graphs.linear_steps(density=0.01):
         for threads in (1, 3):
             check(graph, isa, some_images(graph, batch=2), threads, sparse=[0, 2])
 
@@ -215,9 +176,11 @@ def test_dense_weights_of_minus_zero_count_as_zero(isa: str) -> None:
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     result = sparse_linear.run(tmp_path, threads=1, batches=[1, 2], runs=1, isa=None, smaller=8)
     fc6 = result["layers"]["fc6"]
-    assert (fc6["dense"]["runs"], fc6["sparse"]["runs"]) == ("dense", "sparse")
+    forms = ("dense", "sparse", "ternary", "scaled")
+    assert [fc6[form]["runs"] for form in forms] == ["dense", "sparse", "codebook", "codebook"]
     assert fc6["sparse"]["weight_bytes"] < fc6["dense"]["weight_bytes"] / 6
     assert fc6["sparse"]["dram_millijoule"] < fc6["dense"]["dram_millijoule"] / 6
+    assert fc6["dense"]["weight_bytes"] == 16 * fc6["ternary"]["weight_bytes"]
     assert list(fc6["batches"]) == [1, 2]
     rows = [line for line in sparse_linear.table(result).splitlines() if line.startswith("| fc")]
-    assert len(rows) == 3 * 2 + 3 * 2
+    assert len(rows) == 3 * 2 + 3 * 4

@@ -37,8 +37,8 @@ struct TileShapes {
 // known must not be compiled with these flags.
 namespace {
 constexpr netsuke::Kernels kKernels = {
-    "amx",   L,       kWidest, kHasTiles, kCodeOffset, kNarrow, nullptr, nullptr, nullptr, int8_conv, nullptr,
-    nullptr, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, nullptr, int8_loop};
+    "amx",     L,       kWidest, kHasTiles, kCodeOffset, kNarrow, nullptr, nullptr, nullptr, nullptr,
+    int8_conv, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, nullptr, nullptr, nullptr, int8_loop};
 }
 
 const netsuke::Kernels& netsuke::amx_kernels() { return kKernels; }

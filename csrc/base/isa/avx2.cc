@@ -19,6 +19,7 @@ inline void f_store(float* p, F a) { _mm256_storeu_ps(p, a); }
 inline F f_gather(const float* p, const uint16_t* index) {
   return _mm256_i32gather_ps(p, _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(index))), 4);
 }
+inline F f_pick(F table, U u) { return _mm256_permutevar_ps(table, u); }
 inline F f_set1(float x) { return _mm256_set1_ps(x); }
 inline F f_add(F a, F b) { return _mm256_add_ps(a, b); }
 inline F f_mul(F a, F b) { return _mm256_mul_ps(a, b); }

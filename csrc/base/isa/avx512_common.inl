@@ -11,6 +11,7 @@ inline void f_store(float* p, F a) { _mm512_storeu_ps(p, a); }
 inline F f_gather(const float* p, const uint16_t* index) {
   return _mm512_i32gather_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index))), p, 4);
 }
+inline F f_pick(F table, U u) { return _mm512_permutevar_ps(table, u); }
 inline F f_set1(float x) { return _mm512_set1_ps(x); }
 inline F f_add(F a, F b) { return _mm512_add_ps(a, b); }
 inline F f_mul(F a, F b) { return _mm512_mul_ps(a, b); }

@@ -27,6 +27,11 @@ inline float32x4_t gather(const float* p, const uint16_t* index) {
   return vld1q_lane_f32(p + index[3], x, 3);
 }
 inline F f_gather(const float* p, const uint16_t* index) { return {gather(p, index), gather(p, index + 4)}; }
+inline float32x4_t pick(float32x4_t table, uint32x4_t u) {  // code 2 is bytes 8, 9, 10, 11
+  const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100u), vandq_u32(u, vdupq_n_u32(3)), vdupq_n_u32(0x04040404u));
+  return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(table), vreinterpretq_u8_u32(bytes)));
+}
+inline F f_pick(F table, U u) { return {pick(table.a, u.a), pick(table.b, u.b)}; }
 inline F f_set1(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
 inline F f_add(F x, F y) { return {vaddq_f32(x.a, y.a), vaddq_f32(x.b, y.b)}; }
 inline F f_mul(F x, F y) { return {vmulq_f32(x.a, y.a), vmulq_f32(x.b, y.b)}; }

@@ -48,6 +48,7 @@ inline U u_load(const uint32_t* p) {
   return r;
 }
 inline void u_store(void* p, U a) { __builtin_memcpy(p, a.v, sizeof a.v); }
+inline F f_pick(F table, U u) { return lanes<F>([&](int i) { return table.v[u.v[i] & 3]; }); }
 inline U u_set1(uint32_t x) { return lanes<U>([&](int) { return x; }); }
 inline U u_broadcast(const uint8_t* p) {
   uint32_t x;

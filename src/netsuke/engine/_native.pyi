@@ -15,6 +15,7 @@ class Model:
     takes_uint8: bool
     nodes: int
     sparse_nodes: dict[int, int]
+    codebook_nodes: list[int]
 
     def __init__(self, data: bytes, isa: str, threads: int) -> None: ...
     def run_f32(self, images: np.ndarray) -> list[np.ndarray]: ...

@@ -88,6 +88,7 @@ class Engine:
         threads: as loaded.
         sparse_nodes: the nodes, counted from 0, that run from a sparse form of their weights, and how many weights it
             holds (6 bytes each): those that are not 0, and the zeros that fill it up.
+        codebook_nodes: the nodes that run from a table of their weights' values and 2 bits a weight.
     """
 
     def __init__(self, data: bytes, threads: int = 1, isa: str | None = None) -> None:
@@ -104,6 +105,7 @@ class Engine:
         self.isa: str = self._model.isa
         self.threads: int = self._model.threads
         self.sparse_nodes: dict[int, int] = self._model.sparse_nodes
+        self.codebook_nodes: list[int] = self._model.codebook_nodes
 
     def __call__(self, images: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Run a batch.
