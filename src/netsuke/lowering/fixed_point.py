@@ -35,8 +35,9 @@ from netsuke.artifact.graph import (
     ToFixed,
     TwoSlope,
 )
+from netsuke.artifact.infer import unit_of
 from netsuke.lowering.equalise import equalise
-from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_step, unit_of
+from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_step
 
 LARGEST = float(np.finfo(np.float32).max)
 WHOLE = (0, 0)  # the kernel of a pool over a whole map, until its size is known
@@ -217,7 +218,7 @@ class _Fixing:
     def node(self, node: Node) -> None:
         node = _sized(node, self.float)
         made = self.made(node)
-        unit = unit_of(made, {self.ids[v]: s for v, s in self.scales.items()})
+        unit = unit_of(made, [self.scales[v] for v in node.inputs])
         y = run_operator(node, [self.float[v] for v in node.inputs])
         x = run_operator(made, [self.fixed[v] for v in node.inputs], unit)
         steps: list[Step] = []
