@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from torch.nn import functional as F
 
 import netsuke
 from netsuke import Error, FixedPoint, artifact
-from netsuke.artifact.graph import Conv2d, FixedConv2d, Graph, ToFixed
+from netsuke.artifact.graph import Add, Conv2d, FixedConv2d, Graph, Identity, Store, ToFixed
 from netsuke.engine import available_isas
 from netsuke.lowering import lower
 from netsuke.lowering.build import build
 from netsuke.lowering.capture import capture
 from netsuke.lowering.equalise import equalise
-from netsuke.lowering.fixed_point import best_length, fix
+from netsuke.lowering.fixed_point import _finer_first, best_length, fix
 from netsuke.lowering.passes import optimise
 from netsuke.lowering.simulate import simulate
 
@@ -108,14 +109,32 @@ def test_8_bits_are_near_the_float_network_and_16_nearer(network: nn.Module, ima
 
 
 def test_what_a_file_cannot_hold_is_refused(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
-    with pytest.raises(Error, match="`bits` is 4 or 8, not 16"):
-        netsuke.export(network, images[:2], tmp_path / "f.netsuke", fixed_point=FixedPoint(8, 16), calibration=images)
+    for how, match in (
+        (FixedPoint(8, 16), r"a file holds 4 or 8 bits, not 16 \(data\)"),
+        (FixedPoint({"linear": 6}), r"a file holds 4 or 8 bits, not 6 \(weights of 'linear'\)"),
+    ):
+        with pytest.raises(Error, match=match):
+            netsuke.export(network, images[:2], tmp_path / "f.netsuke", fixed_point=how, calibration=images)
     assert not list(tmp_path.iterdir())
 
 
 def test_floats_between_are_found(network: nn.Module, images: Tensor) -> None:
     found = artifact.float_operations(lower(network, images[:2]).graph)
     assert found[0] == "node 0 (stem) is a Conv2d"
+
+
+def test_the_float_graph_stays_as_it_is(network: nn.Module, images: Tensor) -> None:
+    graph = float_graph(network, images)
+    before = pickle.dumps(graph)
+    fix(graph, FixedPoint(equalise=True), images)
+    assert pickle.dumps(graph) == before
+
+
+def test_of_a_sum_the_finer_map_comes_first() -> None:
+    """What is added is shifted to the left: its scale is the larger one."""
+    node = Identity("sum", [1], [Add(2), Store(3)])
+    assert _finer_first(node, {1: 0.5, 2: 0.25}) == Identity("sum", [2], [Add(1), Store(3)])
+    assert _finer_first(node, {1: 0.25, 2: 0.5}) is node
 
 
 # ------------------------------------------------------------------------------------------- lengths
@@ -263,6 +282,20 @@ def test_bad_combinations(network: nn.Module, images: Tensor, tmp_path: Path) ->
     ):
         with pytest.raises(Error, match=match):
             netsuke.export(network, images[:2], tmp_path / "f.netsuke", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("found", ["infinity", "NaN"])
+def test_a_map_that_has_no_range_is_refused(found: str, tmp_path: Path) -> None:
+    """The weights and the images are finite, and so is an infinite map behind the clamp."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6(), nn.Conv2d(4, 2, 1)).eval()
+    with torch.no_grad():
+        model[0].weight.fill_(3e38)
+        if found == "NaN":
+            model[0].weight[:, 1] = -3e38  # infinity - infinity
+    images = torch.full((4, 3, 8, 8), 2.0)
+    with pytest.raises(Error, match="layer '0' of the float network makes a number that is not finite"):
+        netsuke.export(model, images[:2], tmp_path / "f.netsuke", fixed_point=FixedPoint(), calibration=images)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_diverged_is_refused(images: Tensor, tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +35,8 @@ from netsuke.artifact.graph import (
     TwoSlope,
 )
 from netsuke.artifact.infer import unit_of
+from netsuke.float_layers import check_patterns, rule_for
+from netsuke.lowering.calibrate import batches
 from netsuke.lowering.equalise import equalise
 from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_step
 
@@ -51,7 +52,8 @@ class FixedPoint:
     Neural Network", section 4).
 
     weights: bits of a weight, or {shell pattern of layer names: bits}, of which the last that fits counts; layers that
-    none fits have 8. data: bits of the maps between layers. A file holds 4 or 8 of each; up to 16 can be simulated.
+    none fits have 8. data: bits of the maps between layers. 2 to 16 of each can be tried with `fix` and
+    `netsuke.lowering.simulate.simulate`; a file, and so `netsuke.export`, has 4 or 8.
     precision: "dynamic", a fractional length of its own for each layer's weights and for each map; "channel", one for
     each output channel of the weights; or "static", one for all weights, one for the maps and one for the results of
     linear layers, to compare with.
@@ -67,8 +69,7 @@ class FixedPoint:
     error: Literal["squared", "absolute"] = "squared"
 
     def __post_init__(self) -> None:
-        table = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
-        for bits in (*table.values(), self.data):
+        for bits in (*self.rules.values(), self.data):
             if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 16:
                 raise Error(f"fixed point has 2 to 16 bits, not {bits!r}")
         if self.precision not in ("dynamic", "channel", "static"):
@@ -81,29 +82,34 @@ class FixedPoint:
         """Of an error in the sums."""
         return 2 if self.error == "squared" else 1
 
+    @property
+    def rules(self) -> Mapping[str, int]:
+        """weights, by pattern."""
+        return self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
+
     def bits(self, name: str) -> int:
         """Of the weights of the layer `name`."""
-        if isinstance(self.weights, int):
-            return self.weights
-        fitting = [bits for pattern, bits in self.weights.items() if fnmatchcase(name, pattern)]
-        return fitting[-1] if fitting else 8
+        return rule_for(name, self.rules) or 8
 
     def __str__(self) -> str:
-        bits = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
-        weights = ", ".join(f"{bits} bits" if name == "*" else f"{name} {bits} bits" for name, bits in bits.items())
+        weights = ", ".join(
+            f"{bits} bits" if name == "*" else f"{name} {bits} bits" for name, bits in self.rules.items()
+        )
         return (
             f"fixed point, weights of {weights}, data of {self.data}, {self.precision}{', equalised' * self.equalise}"
         )
 
-    def check_names(self, names: list[str]) -> None:
-        """Raises Error for a pattern that fits no layer."""
-        for pattern in self.weights if isinstance(self.weights, Mapping) else ():
-            if not any(fnmatchcase(name, pattern) for name in names):
-                some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                raise Error(f"fixed point: no layer fits {pattern!r}. There are {some or 'none'}")
+    def check_file(self) -> None:
+        """Raises Error for bits that no file holds."""
+        for what, bits in (*((f"weights of {name!r}", bits) for name, bits in self.rules.items()), ("data", self.data)):
+            if bits not in (4, 8):
+                raise Error(
+                    f"fixed point: a file holds 4 or 8 bits, not {bits} ({what}). "
+                    "Others are only simulated: netsuke.lowering.fixed_point.fix, netsuke.lowering.simulate.simulate"
+                )
 
 
-def fix(graph: Graph, how: FixedPoint, images: Tensor) -> Graph:
+def fix(graph: Graph, how: FixedPoint, images: Any) -> Graph:
     """The graph in fixed point.
 
     Weights: the fractional length of a layer (or of each output channel) is the one with the least error of W(fl)
@@ -113,28 +119,17 @@ def fix(graph: Graph, how: FixedPoint, images: Tensor) -> Graph:
     that sums and search are as its readers report them.) Maps that hold nothing below 0 have no sign bit, which the
     paper's keep.
 
-    graph: float, batch norm folded, one input. images: float32 (N, C, H, W), normalised: a few hundred training images.
+    graph: float, batch norm folded, one input; it stays so. images: float (N, C, H, W), normalised, or an iterable
+    of such batches: a few hundred training images. Bits other than 4 and 8 are for `simulate`: no file holds them.
     Raises netsuke.Error for layers that integers cannot compute, and for images that are missing or not finite.
     """
-    _check_images(graph, images)
-    how.check_names([node.name for node in graph.nodes if isinstance(node, Conv2d)])
+    check_patterns("fixed point: no layer", how.rules, [node.name for node in graph.nodes if isinstance(node, Conv2d)])
+    calibration = torch.cat(list(batches(images, graph.input_shape)))
+    if len(calibration) < 2:
+        raise Error("calibration has 1 image: the ranges of maps need more, a few hundred training images")
     if how.equalise:
         graph = equalise(graph)
-    return _Fixing(_plain(graph), how, images.float()).run()
-
-
-def _check_images(graph: Graph, images: Tensor) -> None:
-    wanted = f"normalised float images (N, {', '.join(map(str, graph.input_shape))})"
-    if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != graph.input_shape:
-        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise Error(f"calibration is {found}: give {wanted}")
-    if len(images) < 2:
-        raise Error(
-            f"calibration has {len(images)} image{'s' * (len(images) != 1)}: the ranges of maps need more, "
-            "a few hundred training images"
-        )
-    if not bool(torch.isfinite(images).all()):
-        raise Error("calibration holds a number that is not finite (NaN or infinity): check how the images were made")
+    return _Fixing(_plain(graph), how, calibration).run()
 
 
 # ------------------------------------------------------------------------------------------- what integers can do
@@ -185,6 +180,16 @@ def _sized(node: Node, values: Mapping[int, Tensor]) -> Node:
     return replace(node, kernel=(height, width))
 
 
+def _finer_first(node: Node, scales: Mapping[int, float]) -> Node:
+    """A sum of two maps with the finer one as the input: what is added to it is shifted to the left."""
+    if not isinstance(node, Identity) or not isinstance(node.epilogue[0], Add):
+        return node
+    (one,), other = node.inputs, node.epilogue[0].value
+    if scales[one] <= scales[other]:
+        return node
+    return replace(node, inputs=[other], epilogue=[Add(one), *node.epilogue[1:]])
+
+
 class _Fixing:
     """Goes through the graph once, float and fixed-point maps side by side."""
 
@@ -216,10 +221,10 @@ class _Fixing:
         return replace(self.graph, nodes=self.nodes)
 
     def node(self, node: Node) -> None:
-        node = _sized(node, self.float)
+        node = _finer_first(_sized(node, self.float), self.scales)
+        y = self.finite(node, run_operator(node, [self.float[v] for v in node.inputs]))
         made = self.made(node)
         unit = unit_of(made, [self.scales[v] for v in node.inputs])
-        y = run_operator(node, [self.float[v] for v in node.inputs])
         x = run_operator(made, [self.fixed[v] for v in node.inputs], unit)
         steps: list[Step] = []
         linear = x.shape[2:] == (1, 1)
@@ -239,7 +244,7 @@ class _Fixing:
                     )
             else:
                 steps.append(step)
-            y, _ = run_step(step, y, self.float)
+            y = self.finite(node, run_step(step, y, self.float)[0])
             x, _ = run_step(step, x, self.fixed, unit)
         made.epilogue = steps
         self.nodes.append(made)
@@ -256,12 +261,6 @@ class _Fixing:
             return FixedAveragePool(node.name, inputs, kernel=node.kernel, stride=node.stride, padding=node.padding)
         if isinstance(node, PadChannels):
             return FixedCopy(node.name, inputs, before=node.before, after=node.after)
-        if isinstance(node, Identity) and node.epilogue and isinstance(node.epilogue[0], Add):
-            # The finer operand comes first: what is added to it is shifted to the left.
-            other = node.epilogue[0]
-            if self.scales[other.value] < self.scales[node.inputs[0]]:
-                node.inputs, node.epilogue[0] = [other.value], Add(node.inputs[0])
-                inputs = [self.ids[other.value]]
         return FixedCopy(node.name, inputs)
 
     def convolution(self, node: Conv2d, inputs: list[int], scale: float, finest: float) -> FixedConv2d:
@@ -298,8 +297,6 @@ class _Fixing:
 
     def to_fixed(self, value: int, y: Tensor, x: Tensor, unit: list[float], linear: bool) -> ToFixed:
         """The step that makes a map fixed point. y: of the float network; x: before it is rounded."""
-        if not bool(torch.isfinite(y).all()):
-            raise Error(f"the float network makes numbers that are not finite (value {value}): it is damaged")
         bits = self.how.data
         zero = 1 << (bits - 1) if float(y.min()) < 0 else 0
         most = (1 << bits) - 1 - zero
@@ -322,6 +319,16 @@ class _Fixing:
         self.scales[value], self.ids[value] = scale, self.unused
         self.unused += 1
         return ToFixed(scale, zero, self.ids[value], bits)
+
+    @staticmethod
+    def finite(node: Node, y: Tensor) -> Tensor:
+        """y, of the float network."""
+        if not bool(torch.isfinite(y).all()):
+            raise Error(
+                f"calibration: layer {node.name!r} of the float network makes a number that is not finite (NaN or "
+                "infinity), which has no range: the network is damaged or its training diverged"
+            )
+        return y
 
     def error(self, of: Tensor) -> float:
         return float(of.abs().pow(self.how.power).sum(dtype=torch.float64))
