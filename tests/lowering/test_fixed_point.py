@@ -23,6 +23,9 @@ from netsuke.lowering.equalise import equalise
 from netsuke.lowering.fixed_point import _finer_first, best_length, fix
 from netsuke.lowering.passes import optimise
 from netsuke.lowering.simulate import simulate
+from netsuke.models import create_model, load_weights
+
+SQUEEZENET = Path(__file__).resolve().parents[3] / "shared/models/squeezenet_deep_compression/compressed_SqueezeNet.net"
 
 
 class Everything(nn.Module):
@@ -92,6 +95,20 @@ def test_the_engine_computes_what_is_simulated(
         for threads in (1, 3):
             assert np.array_equal(netsuke.load(file, isa=isa, threads=threads)(images.numpy()), simulated)
     assert np.array_equal(artifact.Reference(graph)(images[:3].numpy()), simulated[:3])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SQUEEZENET.is_file(), reason="needs the published network in ../shared/models")
+def test_the_published_squeezenet_gives_one_result_everywhere(tmp_path: Path) -> None:
+    model = load_weights(create_model("squeezenet1_0"), SQUEEZENET).eval()
+    images = 60 * torch.randn(4, 3, 227, 227, generator=torch.Generator().manual_seed(0))
+    how = FixedPoint({"*": 8, "conv_final": 4})
+    file = netsuke.export(model, images[:2], tmp_path / "f.netsuke", fixed_point=how, calibration=images)
+    expected = artifact.Reference(artifact.read(file))(images[:2].numpy())
+    assert len(np.unique(expected)) > 100
+    for isa in available_isas():
+        for threads in (1, 2):
+            assert np.array_equal(netsuke.load(file, isa=isa, threads=threads)(images[:2].numpy()), expected), isa
 
 
 def test_8_bits_are_near_the_float_network_and_16_nearer(network: nn.Module, images: Tensor) -> None:
@@ -164,8 +181,7 @@ def test_lengths_of_maps_are_chosen_behind_what_is_fixed_already(images: Tensor)
         codes = [step for node in made.nodes for step in node.epilogue if isinstance(step, ToFixed)]
         for layer, node, step in ((model[0], first, codes[1]), (model[2], second, codes[2])):
             x = rounded(x, codes[0]) if node is first else x
-            weight = torch.from_numpy(node.weight.transpose(0, 3, 1, 2).copy()).float() * float(node.weight_scale[0])
-            x = F.relu(F.conv2d(x, weight, torch.from_numpy(node.bias)))
+            x = F.relu(convolved(x, node))
             target = model[:2](images) if node is first else model[:4](images)
             losses = {
                 length: (target - rounded(x, ToFixed(2.0**-length, 0, 0))).square().sum().item()
@@ -176,8 +192,47 @@ def test_lengths_of_maps_are_chosen_behind_what_is_fixed_already(images: Tensor)
             assert layer is not None
 
 
+class Sum(nn.Module):
+    """A layer whose result is added to a map and goes through ReLU."""
+
+    def __init__(self, clamped: bool) -> None:
+        super().__init__()
+        self.stem, self.layer, self.clamped = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1), clamped
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        out = self.layer(x) + x
+        return F.relu(out) if self.clamped else out
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "channel"])
+@pytest.mark.parametrize("clamped", [False, True])
+def test_biases_take_the_mean_error(clamped: bool, precision: Any, images: Tensor) -> None:
+    """Of each channel of the sum, over the numbers that ReLU lets through: what is left is half a unit at most."""
+    torch.manual_seed(0)
+    model = Sum(clamped).eval()
+    made = fix(float_graph(model, images), FixedPoint({"*": 3}, precision=precision), images)
+    stem, layer = (node for node in made.nodes if isinstance(node, FixedConv2d))
+    enter, map_ = (step for node in made.nodes for step in node.epilogue if isinstance(step, ToFixed))
+    with torch.no_grad():
+        x = rounded(F.relu(convolved(rounded(images, enter), stem)), map_)
+        error = model.layer(F.relu(model.stem(images))) + F.relu(model.stem(images)) - (convolved(x, layer, 1) + x)
+        through = model(images) > 0 if clamped else torch.ones_like(error)
+        left = (error * through).sum((0, 2, 3)) / through.sum((0, 2, 3))
+    unit = torch.from_numpy(map_.scale * layer.weight_scale)
+    assert bool((left.abs() <= 0.501 * unit).all())
+    rounding = map_.scale * layer.weight_scale / 2
+    assert (np.abs(layer.bias - model.layer.bias.detach().numpy()) > rounding).any()
+
+
+def convolved(x: Tensor, node: FixedConv2d, padding: int = 0) -> Tensor:
+    scale = torch.from_numpy(node.weight_scale).view(-1, 1, 1, 1)
+    weight = torch.from_numpy(node.weight.transpose(0, 3, 1, 2).copy()) * scale
+    return F.conv2d(x, weight, torch.from_numpy(node.bias), padding=padding)
+
+
 def rounded(x: Tensor, step: ToFixed) -> Tensor:
-    return ((x / step.scale).round() + step.zero).clamp(0, 255).sub(step.zero) * step.scale
+    return ((x / step.scale).round() + step.zero).clamp(0, (1 << step.bits) - 1).sub(step.zero) * step.scale
 
 
 def test_static_precision_has_one_length_for_all_weights(network: nn.Module, images: Tensor) -> None:
