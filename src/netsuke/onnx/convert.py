@@ -33,8 +33,8 @@ def convert(graph: Graph, input: str = "float32") -> ModelProto:
         _normalise(build, graph.transform)
     for node in graph.nodes:
         build.enter(node.name or type(node).__name__.lower())
-        fixed = isinstance(node, FixedNode)
-        build.unit = unit_of(node, [build.kinds[value].scale for value in node.inputs]) if fixed else None
+        scales = [build.kinds[value].scale for value in node.inputs]
+        build.unit = unit_of(node, scales) if isinstance(node, FixedNode) else None
         y = NODES[type(node)](build, node)
         for step in node.epilogue:
             y = STEPS[type(step)](build, step, y)
