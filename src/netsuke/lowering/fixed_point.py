@@ -114,14 +114,17 @@ def fix(graph: Graph, how: FixedPoint, images: Any) -> Graph:
     """The graph in fixed point.
 
     Weights: the fractional length of a layer (or of each output channel) is the one with the least error of W(fl)
-    against W, among the one that overflows nothing and its neighbours. Data, greedily in running order: the length of a
-    map is the one with the least error of x(fl) against x, where x is the float network's map and x(fl) what the layers
-    before it, in fixed point already, make of the images. Before that the mean error of each channel goes into the bias
-    (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2, measured
-    on the images), but here it is that of the sum with the maps that are added, over the numbers that ReLU or a clamp
-    lets through: the others' errors are not seen behind it. (The paper's two phases; its full text was not at hand, so
-    that sums and search are as its readers report them.) Maps that hold nothing below 0 have no sign bit, which the
-    paper's keep.
+    against W, among the one that overflows nothing and its neighbours.
+
+    Data, greedily in running order: the length of a map is the one with the least error of x(fl) against x, where x is
+    the float network's map and x(fl) what the layers before it, in fixed point already, make of the images. (The
+    paper's two phases; its full text was not at hand, so that sums and search are as its readers report them.) Maps
+    that hold nothing below 0 have no sign bit, which the paper's keep.
+
+    Biases, before the layer's map is rounded: in each channel the bias takes the mean of x - x(fl) over the images
+    (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2, in its
+    empirical form). Here x is the sum with the maps that are added to the layer's result, and a ReLU's or clamp's
+    numbers count where it lets one of the two through: where it cuts off both, the error is not seen behind it.
 
     graph: float, batch norm folded, one input; it stays so. images: float (N, C, H, W), normalised, or an iterable
     of such batches: a few hundred training images. Bits other than 4 and 8 are for `simulate`: no file holds them.
@@ -304,8 +307,10 @@ class _Fixing:
 
     def corrected(self, made: FixedConv2d, step: Step, y: Tensor, x: Tensor, unit: np.ndarray) -> Tensor:
         """x with the mean of y - x in each channel taken into the bias, in whole units. step: the next one; what its
-        clamp would cut off in y does not count."""
-        through = run_step(step, y, {})[0] == y if isinstance(step, Clamp) else torch.ones_like(y, dtype=torch.bool)
+        clamp cuts off in both does not count."""
+        through = torch.ones_like(y, dtype=torch.bool)
+        if isinstance(step, Clamp):
+            through = (run_step(step, y, {})[0] == y) | (run_step(step, x, {}, unit)[0] == x)
         error = ((y - x) * through).sum((0, 2, 3), dtype=torch.float64) / through.sum((0, 2, 3)).clamp(min=1)
         before = made.bias.astype(np.float64)
         made.bias = (before + np.rint(error.numpy() / unit) * unit).astype(np.float32)
