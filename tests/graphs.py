@@ -38,7 +38,7 @@ from netsuke.artifact.graph import (
     ToFixed,
     TwoSlope,
 )
-from netsuke.artifact.infer import Inference, Value
+from netsuke.artifact.infer import unit_of
 
 Shape = tuple[int, int, int]
 
@@ -679,8 +679,7 @@ class _Growth:
         common = {"name": f"{operator} {position}", "inputs": [source]}
         node, shape = getattr(self, f"make_{operator}")(common, self.values[source][1])
         if isinstance(node, FixedNode):
-            values = [Value("fixed", self.values[i][1], *self.codes[i]) for i in node.inputs]
-            node.epilogue = self.integer_epilogue(shape, Inference.unit_of(node, values))
+            node.epilogue = self.integer_epilogue(shape, unit_of(node, [self.codes[i][0] for i in node.inputs]))
         else:
             node.epilogue = self.epilogue(shape)
         return node

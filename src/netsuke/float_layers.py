@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from netsuke.artifact.contract import Error
 
 BITS = {"float32": None, "int8": 8, "int4": 4}
+T = TypeVar("T")
 
 
 def read(text: str) -> str | dict[str, str]:
     """One of BITS, or "int8,*.gate.*=int4": patterns of layer names, the last that fits counts. Raises Error."""
-    rules = {}
-    for part in text.split(","):
-        pattern, _, kind = part.rpartition("=")
-        if kind not in BITS:
-            raise Error(f"{text}: choose {' or '.join(BITS)}, for all layers or by patterns: int8,*.gate.*=int4")
-        rules[pattern or "*"] = kind
-    return rules["*"] if list(rules) == ["*"] else rules
+    words = f"choose {' or '.join(BITS)}, for all layers or by patterns: int8,*.gate.*=int4"
+    return _read(text, {kind: kind for kind in BITS}, words)
 
 
 def read_bits(text: str) -> int | dict[str, int]:
     """Bits of fixed-point weights: 8, or "8,linear=4", patterns as of `read`. Raises Error."""
-    rules: dict[str, int] = {}
+    words = "give the bits of weights, 4 or 8, for all layers or by patterns: 8,linear=4"
+    return _read(text, {"4": 4, "8": 8}, words)
+
+
+def _read(text: str, known: Mapping[str, T], words: str) -> T | dict[str, T]:
+    rules = {}
     for part in text.split(","):
-        pattern, _, bits = part.rpartition("=")
-        if bits not in ("4", "8"):
-            raise Error(f"{text}: give the bits of weights, 4 or 8, for all layers or by patterns: 8,linear=4")
-        rules[pattern or "*"] = int(bits)
+        pattern, _, kind = part.rpartition("=")
+        if kind not in known:
+            raise Error(f"{text}: {words}")
+        rules[pattern or "*"] = known[kind]
     return rules["*"] if list(rules) == ["*"] else rules
 
 
@@ -38,6 +39,21 @@ def write(layers: str | dict[str, str]) -> str:
     if isinstance(layers, str):
         return layers
     return ",".join(kind if pattern == "*" else f"{pattern}={kind}" for pattern, kind in layers.items())
+
+
+def rule_for(name: str, rules: Mapping[str, T]) -> T | None:
+    """Of rules by patterns of layer names, the last that fits `name`."""
+    fitting = [rule for pattern, rule in rules.items() if fnmatchcase(name, pattern)]
+    return fitting[-1] if fitting else None
+
+
+def check_patterns(what: str, patterns: Iterable[str], names: Iterable[str]) -> None:
+    """Raises Error for a pattern other than "*" that fits none of the names. what: the error's first words."""
+    names = list(names)
+    for pattern in patterns:
+        if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
+            some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise Error(f"{what} fits {pattern!r}. There are {some or 'none'}")
 
 
 class FloatLayers:
@@ -62,8 +78,7 @@ class FloatLayers:
 
     def bits(self, name: str) -> int | None:
         """Of weights and activations of the layer `name`; None where it stays float."""
-        fitting = [kind for pattern, kind in self.rules.items() if fnmatchcase(name, pattern)]
-        return BITS[fitting[-1]] if fitting else None
+        return BITS[rule_for(name, self.rules) or "float32"]
 
     def check_calibration(self, calibration: Any) -> None:
         """Raises Error where calibration images are missing, or given for nothing."""
@@ -79,11 +94,7 @@ class FloatLayers:
 
     def check_names(self, float_layers: Iterable[str]) -> None:
         """Raises Error for a pattern that fits no float layer. float_layers: their names."""
-        names = list(float_layers)
-        for pattern in self.rules:
-            if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
-                some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                raise Error(f"float_layers: no float layer fits {pattern!r}. There are {some or 'none'}")
+        check_patterns("float_layers: no float layer", self.rules, float_layers)
 
 
 _WORDS = "'float32', 'int8' or 'int4'"

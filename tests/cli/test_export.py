@@ -98,6 +98,9 @@ def test_refused(tmp_path: Path, cifar10: str, fails: Fails) -> None:
     assert "choose float32 or int8 or int4" in fails(*command, "--float-layers", "int2")
     assert "choose float32 or int8 or int4" in fails(*command, "--float-layers", "int8,head=int2")
     assert "give a whole number" in fails(*command, *INT8, "--calibration", cifar10, "--calibration-images", "0")
+    fixed = (*command, "--fixed-point", "8", "--calibration", cifar10)
+    assert "--data-bits 16: choose 4 or 8" in fails(*fixed, "--data-bits", "16")
+    assert "give the bits of weights, 4 or 8" in fails(*command, "--fixed-point", "16", "--calibration", cifar10)
     assert not out.exists()
 
 

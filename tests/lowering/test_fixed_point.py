@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from torch.nn import functional as F
 
 import netsuke
 from netsuke import Error, FixedPoint, artifact
-from netsuke.artifact.graph import Conv2d, FixedConv2d, Graph, ToFixed
+from netsuke.artifact.graph import Add, Conv2d, FixedConv2d, Graph, Identity, Store, ToFixed
 from netsuke.engine import available_isas
 from netsuke.lowering import lower
 from netsuke.lowering.build import build
 from netsuke.lowering.capture import capture
 from netsuke.lowering.equalise import equalise
-from netsuke.lowering.fixed_point import best_length, fix
+from netsuke.lowering.fixed_point import _finer_first, best_length, fix
 from netsuke.lowering.passes import optimise
 from netsuke.lowering.simulate import simulate
+from netsuke.models import create_model, load_weights
+
+SQUEEZENET = Path(__file__).resolve().parents[3] / "shared/models/squeezenet_deep_compression/compressed_SqueezeNet.net"
 
 
 class Everything(nn.Module):
@@ -93,6 +97,20 @@ def test_the_engine_computes_what_is_simulated(
     assert np.array_equal(artifact.Reference(graph)(images[:3].numpy()), simulated[:3])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not SQUEEZENET.is_file(), reason="needs the published network in ../shared/models")
+def test_the_published_squeezenet_gives_one_result_everywhere(tmp_path: Path) -> None:
+    model = load_weights(create_model("squeezenet1_0"), SQUEEZENET).eval()
+    images = 60 * torch.randn(4, 3, 227, 227, generator=torch.Generator().manual_seed(0))
+    how = FixedPoint({"*": 8, "conv_final": 4})
+    file = netsuke.export(model, images[:2], tmp_path / "f.netsuke", fixed_point=how, calibration=images)
+    expected = artifact.Reference(artifact.read(file))(images[:2].numpy())
+    assert len(np.unique(expected)) > 100
+    for isa in available_isas():
+        for threads in (1, 2):
+            assert np.array_equal(netsuke.load(file, isa=isa, threads=threads)(images[:2].numpy()), expected), isa
+
+
 def test_8_bits_are_near_the_float_network_and_16_nearer(network: nn.Module, images: Tensor) -> None:
     graph = float_graph(network, images)
     with torch.no_grad():
@@ -108,14 +126,32 @@ def test_8_bits_are_near_the_float_network_and_16_nearer(network: nn.Module, ima
 
 
 def test_what_a_file_cannot_hold_is_refused(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
-    with pytest.raises(Error, match="`bits` is 4 or 8, not 16"):
-        netsuke.export(network, images[:2], tmp_path / "f.netsuke", fixed_point=FixedPoint(8, 16), calibration=images)
+    for how, match in (
+        (FixedPoint(8, 16), r"a file holds 4 or 8 bits, not 16 \(data\)"),
+        (FixedPoint({"linear": 6}), r"a file holds 4 or 8 bits, not 6 \(weights of 'linear'\)"),
+    ):
+        with pytest.raises(Error, match=match):
+            netsuke.export(network, images[:2], tmp_path / "f.netsuke", fixed_point=how, calibration=images)
     assert not list(tmp_path.iterdir())
 
 
 def test_floats_between_are_found(network: nn.Module, images: Tensor) -> None:
     found = artifact.float_operations(lower(network, images[:2]).graph)
     assert found[0] == "node 0 (stem) is a Conv2d"
+
+
+def test_the_float_graph_stays_as_it_is(network: nn.Module, images: Tensor) -> None:
+    graph = float_graph(network, images)
+    before = pickle.dumps(graph)
+    fix(graph, FixedPoint(equalise=True), images)
+    assert pickle.dumps(graph) == before
+
+
+def test_of_a_sum_the_finer_map_comes_first() -> None:
+    """What is added is shifted to the left: its scale is the larger one."""
+    node = Identity("sum", [1], [Add(2), Store(3)])
+    assert _finer_first(node, {1: 0.5, 2: 0.25}) == Identity("sum", [2], [Add(1), Store(3)])
+    assert _finer_first(node, {1: 0.25, 2: 0.5}) is node
 
 
 # ------------------------------------------------------------------------------------------- lengths
@@ -145,8 +181,7 @@ def test_lengths_of_maps_are_chosen_behind_what_is_fixed_already(images: Tensor)
         codes = [step for node in made.nodes for step in node.epilogue if isinstance(step, ToFixed)]
         for layer, node, step in ((model[0], first, codes[1]), (model[2], second, codes[2])):
             x = rounded(x, codes[0]) if node is first else x
-            weight = torch.from_numpy(node.weight.transpose(0, 3, 1, 2).copy()).float() * float(node.weight_scale[0])
-            x = F.relu(F.conv2d(x, weight, torch.from_numpy(node.bias)))
+            x = F.relu(convolved(x, node))
             target = model[:2](images) if node is first else model[:4](images)
             losses = {
                 length: (target - rounded(x, ToFixed(2.0**-length, 0, 0))).square().sum().item()
@@ -157,8 +192,50 @@ def test_lengths_of_maps_are_chosen_behind_what_is_fixed_already(images: Tensor)
             assert layer is not None
 
 
+class Sum(nn.Module):
+    """A layer whose result is added to a map and goes through ReLU."""
+
+    def __init__(self, clamped: bool) -> None:
+        super().__init__()
+        self.stem, self.layer, self.clamped = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1), clamped
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        out = self.layer(x) + x
+        return F.relu(out) if self.clamped else out
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "channel"])
+@pytest.mark.parametrize("clamped", [False, True])
+def test_biases_take_the_mean_error(clamped: bool, precision: Any, images: Tensor) -> None:
+    """Of each channel of the sum, over the numbers that ReLU lets through in one of both networks."""
+    torch.manual_seed(0)
+    model = Sum(clamped).eval()
+    made = fix(float_graph(model, images), FixedPoint({"*": 3}, precision=precision), images)
+    stem, layer = (node for node in made.nodes if isinstance(node, FixedConv2d))
+    enter, map_ = (step for node in made.nodes for step in node.epilogue if isinstance(step, ToFixed))
+    with torch.no_grad():
+        x = rounded(F.relu(convolved(rounded(images, enter), stem)), map_)
+        target = F.relu(model.stem(images))
+        target = target + model.layer(target)
+        unit = torch.from_numpy(map_.scale * layer.weight_scale)
+        whole = (model.layer.bias / unit).round() * unit  # of the bias before
+        before = convolved(x, layer, 1) + x + (whole - torch.from_numpy(layer.bias)).view(-1, 1, 1)
+        through = (target >= 0) | (before >= 0) if clamped else torch.ones_like(target, dtype=torch.bool)
+        mean = ((target - before) * through).sum((0, 2, 3)) / through.sum((0, 2, 3))
+    left = whole + mean - torch.from_numpy(layer.bias)
+    assert bool((left.abs() <= 0.501 * unit).all())
+    assert bool((mean.abs() > unit).any())
+
+
+def convolved(x: Tensor, node: FixedConv2d, padding: int = 0) -> Tensor:
+    scale = torch.from_numpy(node.weight_scale).view(-1, 1, 1, 1)
+    weight = torch.from_numpy(node.weight.transpose(0, 3, 1, 2).copy()) * scale
+    return F.conv2d(x, weight, torch.from_numpy(node.bias), padding=padding)
+
+
 def rounded(x: Tensor, step: ToFixed) -> Tensor:
-    return ((x / step.scale).round() + step.zero).clamp(0, 255).sub(step.zero) * step.scale
+    return ((x / step.scale).round() + step.zero).clamp(0, (1 << step.bits) - 1).sub(step.zero) * step.scale
 
 
 def test_static_precision_has_one_length_for_all_weights(network: nn.Module, images: Tensor) -> None:
@@ -263,6 +340,20 @@ def test_bad_combinations(network: nn.Module, images: Tensor, tmp_path: Path) ->
     ):
         with pytest.raises(Error, match=match):
             netsuke.export(network, images[:2], tmp_path / "f.netsuke", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("found", ["infinity", "NaN"])
+def test_a_map_that_has_no_range_is_refused(found: str, tmp_path: Path) -> None:
+    """The weights and the images are finite, and so is an infinite map behind the clamp."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6(), nn.Conv2d(4, 2, 1)).eval()
+    with torch.no_grad():
+        model[0].weight.fill_(3e38)
+        if found == "NaN":
+            model[0].weight[:, 1] = -3e38  # infinity - infinity
+    images = torch.full((4, 3, 8, 8), 2.0)
+    with pytest.raises(Error, match="layer '0' of the float network makes a number that is not finite"):
+        netsuke.export(model, images[:2], tmp_path / "f.netsuke", fixed_point=FixedPoint(), calibration=images)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_diverged_is_refused(images: Tensor, tmp_path: Path) -> None:

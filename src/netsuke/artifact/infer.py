@@ -110,6 +110,15 @@ def name_node(position: int, name: Any) -> Iterator[None]:
         raise Error(f"node {position} ({shorten(name)}): {error}") from None
 
 
+def unit_of(node: FixedNode, scales: Sequence[float]) -> np.ndarray:
+    """What an integer of a fixed-point node stands for (Y), its inputs having these scales: float64 (C,) or (1,)."""
+    if isinstance(node, FixedConv2d):
+        return scales[0] * np.asarray(node.weight_scale, np.float64)
+    if isinstance(node, FixedAveragePool):
+        return np.array([scales[0] / (1 << node.multiplier[1])])
+    return np.array([min(scales)])
+
+
 class Inference:
     """`infer`, one node at a time. The reader needs it so: an array's length depends on the shapes before it."""
 
@@ -145,13 +154,16 @@ class Inference:
         self._nodes += 1
         _name("its name", node.name, 0)
         shape, self._taps = self._result(node)
-        fixed = isinstance(node, FixedNode)
-        self._unit = self.unit_of(node, [self.values[index] for index in node.inputs]) if fixed else None
+        self._unit = self._checked_unit(node) if isinstance(node, FixedNode) else None
         _check_shape("its result", shape)
         return shape
 
     def add_epilogue(self, node: Node, shape: Shape) -> None:
         """Check the epilogue of the node last added and number the values that it makes."""
+        if not 1 <= len(node.epilogue) <= MAX_STEPS:
+            raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(node.epilogue)}")
+        if not any(isinstance(step, Write) for step in node.epilogue):
+            raise Error("its epilogue writes no value")
         if self._unit is not None:
             self._run_integers(node.epilogue, shape, self._unit)
         else:
@@ -176,21 +188,16 @@ class Inference:
             except Error as error:
                 raise Error(f"an output: {error}") from None
 
-    @staticmethod
-    def unit_of(node: Node, values: list[Value]) -> np.ndarray:
-        """Y of a fixed-point node over `values`, what an integer of its result counts: float64 (C,) or (1,)."""
-        inputs = [value.scale for value in values]
+    def _checked_unit(self, node: FixedNode) -> np.ndarray:
+        scales = [self.values[index].scale for index in node.inputs]
+        unit = unit_of(node, scales)
         if isinstance(node, FixedConv2d):
-            unit = inputs[0] * np.asarray(node.weight_scale, np.float64)
             whole = np.abs(np.rint(np.asarray(node.bias, np.float64) / unit))
             if (whole > MAX_BIAS).any():
                 raise Error(f"a bias is more than {MAX_BIAS} units of its sums")
-            return unit
-        if isinstance(node, FixedAveragePool):
-            return np.array([inputs[0] / (1 << node.multiplier[1])])
-        if isinstance(node, FixedCopy):
-            check_shift("an input", np.array(inputs) / min(inputs))
-        return np.array([min(inputs)])
+        elif isinstance(node, FixedCopy):
+            check_shift("an input", np.array(scales) / min(scales))
+        return unit
 
     # ------------------------------------------------------------------------------------------- nodes
     def _result(self, node: Node) -> tuple[Shape, int]:
@@ -275,10 +282,6 @@ class Inference:
 
     # ------------------------------------------------------------------------------------------- epilogue
     def _run_epilogue(self, steps: list[Step], shape: Shape) -> None:
-        if not 1 <= len(steps) <= MAX_STEPS:
-            raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(steps)}")
-        if not any(isinstance(step, Write) for step in steps):
-            raise Error("its epilogue writes no value")
         made_before = len(self.values)
         for step in steps:
             if isinstance(step, Affine):
@@ -322,10 +325,6 @@ class Inference:
 
     def _run_integers(self, steps: list[Step], shape: Shape, unit: np.ndarray) -> None:
         """The epilogue of a fixed-point node. unit: Y."""
-        if not 1 <= len(steps) <= MAX_STEPS:
-            raise Error(f"an epilogue has 1 to {MAX_STEPS} steps, this one {len(steps)}")
-        if not any(isinstance(step, Write) for step in steps):
-            raise Error("its epilogue writes no value")
         made_before = len(self.values)
         for step in steps:
             if isinstance(step, Add):

@@ -42,7 +42,7 @@ from .graph import (
     TwoSlope,
 )
 from .images import check_finite, check_images, check_values
-from .infer import Inference, Value, check_shift, infer
+from .infer import Value, check_shift, infer, unit_of
 
 Values = dict[int, np.ndarray]
 
@@ -268,9 +268,10 @@ def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------- fixed point
 def _run_fixed(node: FixedNode, values: Mapping[int, np.ndarray], known: list[Value]) -> Values:
     """In int32, modulo 2^32."""
-    unit = Inference.unit_of(node, [known[index] for index in node.inputs])
+    scales = [known[index].scale for index in node.inputs]
+    unit = unit_of(node, scales)
     inputs = [values[index].astype(np.int32) - np.int32(known[index].zero) for index in node.inputs]
-    y = _fixed_operator(node, inputs, [known[index].scale for index in node.inputs], unit)
+    y = _fixed_operator(node, inputs, scales, unit)
     made: Values = {}
     for step in node.epilogue:
         if isinstance(step, Add):

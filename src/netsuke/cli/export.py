@@ -39,6 +39,10 @@ def _fixed_option(text: str) -> int | dict[str, int]:
         raise Error(f"--fixed-point {error}") from None
 
 
+def _data_bits(text: str | int) -> int:
+    return int(choice("--data-bits", "4", "8")(str(text)))
+
+
 def export(
     out: Annotated[Path, typer.Option(help="The file to write.")],
     model: Annotated[str | None, typer.Option(help="Name of the model; `netsuke models` lists them.")] = None,
@@ -94,7 +98,7 @@ def export(
     ] = None,
     data_bits: Annotated[
         int,
-        typer.Option(parser=count("--data-bits"), metavar="4|8", help="With --fixed-point: of maps between layers."),
+        typer.Option(parser=_data_bits, metavar="4|8", help="With --fixed-point: of maps between layers."),
     ] = 8,
     precision: Annotated[
         str,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from netsuke import artifact
@@ -17,7 +16,7 @@ from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Conv2d, Graph, InputTransform
 from netsuke.float_layers import FloatLayers
 from netsuke.lowering.build import Origin, build
-from netsuke.lowering.calibrate import batches, calibrate
+from netsuke.lowering.calibrate import calibrate
 from netsuke.lowering.capture import Captured, capture
 from netsuke.lowering.fixed_point import FixedPoint, fix
 from netsuke.lowering.passes import optimise, renumber, round_arrays, settle_scales
@@ -70,7 +69,7 @@ def lower(
         if built.codings:
             raise Error(f"layer {next(iter(built.codings))!r} was trained quantized: give fixed point a float network")
         round_arrays(graph)  # refuses a damaged model
-        graph = fix(graph, fixed_point, torch.cat(list(batches(calibration, captured.input_shape))))
+        graph = fix(graph, fixed_point, calibration)
     codings: dict[tuple[int, int], Coding] = {}
     if precision.quantizes:
         precision.check_names(node.name for node in graph.nodes if isinstance(node, Conv2d))
@@ -115,8 +114,8 @@ def export(
     batches, for example a DataLoader. A few hundred training images are enough. Layers that were trained quantized
     (`netsuke.quantize`) are written as they are, whatever is said here.
 
-    fixed_point: a netsuke.FixedPoint, to compute everything between input and logits in integers, with powers of two
-    for scales; it needs `calibration` too.
+    fixed_point: a netsuke.FixedPoint of 4 and 8 bits, to compute everything between input and logits in integers, with
+    powers of two for scales; it needs `calibration` too.
 
     An ONNX file takes normalised float32 input; `netsuke.export_onnx` has more to choose, and the errors.
 
@@ -130,6 +129,8 @@ def export(
             f"path is where the file is written: give a string or a Path, not a {type(path).__name__}. "
             "The order is export(module, example_input, path)"
         )
+    if fixed_point is not None:
+        fixed_point.check_file()
     target = Path(path)
     onnx = target.suffix.lower() == ".onnx"
     if onnx:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,13 +34,17 @@ from netsuke.artifact.graph import (
     ToFixed,
     TwoSlope,
 )
+from netsuke.artifact.infer import unit_of
+from netsuke.float_layers import check_patterns, rule_for
+from netsuke.lowering.calibrate import batches
 from netsuke.lowering.equalise import equalise
-from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_step, unit_of
+from netsuke.lowering.simulate import fixed, last_readers, run_operator, run_step
 
 LARGEST = float(np.finfo(np.float32).max)
 WHOLE = (0, 0)  # the kernel of a pool over a whole map, until its size is known
 MAX_BIAS_BITS = 28
 FINER = 4  # lengths above the one that overflows nothing which are tried
+PART = 1 << 19  # numbers of a map that are rounded at a time
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class FixedPoint:
     Neural Network", section 4).
 
     weights: bits of a weight, or {shell pattern of layer names: bits}, of which the last that fits counts; layers that
-    none fits have 8. data: bits of the maps between layers. A file holds 4 or 8 of each; up to 16 can be simulated.
+    none fits have 8. data: bits of the maps between layers. 2 to 16 of each can be tried with `fix` and
+    `netsuke.lowering.simulate.simulate`; a file, and so `netsuke.export`, has 4 or 8.
     precision: "dynamic", a fractional length of its own for each layer's weights and for each map; "channel", one for
     each output channel of the weights; or "static", one for all weights, one for the maps and one for the results of
     linear layers, to compare with.
@@ -66,8 +70,7 @@ class FixedPoint:
     error: Literal["squared", "absolute"] = "squared"
 
     def __post_init__(self) -> None:
-        table = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
-        for bits in (*table.values(), self.data):
+        for bits in (*self.rules.values(), self.data):
             if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 16:
                 raise Error(f"fixed point has 2 to 16 bits, not {bits!r}")
         if self.precision not in ("dynamic", "channel", "static"):
@@ -80,60 +83,60 @@ class FixedPoint:
         """Of an error in the sums."""
         return 2 if self.error == "squared" else 1
 
+    @property
+    def rules(self) -> Mapping[str, int]:
+        """weights, by pattern."""
+        return self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
+
     def bits(self, name: str) -> int:
         """Of the weights of the layer `name`."""
-        if isinstance(self.weights, int):
-            return self.weights
-        fitting = [bits for pattern, bits in self.weights.items() if fnmatchcase(name, pattern)]
-        return fitting[-1] if fitting else 8
+        return rule_for(name, self.rules) or 8
 
     def __str__(self) -> str:
-        bits = self.weights if isinstance(self.weights, Mapping) else {"*": self.weights}
-        weights = ", ".join(f"{bits} bits" if name == "*" else f"{name} {bits} bits" for name, bits in bits.items())
+        weights = ", ".join(
+            f"{bits} bits" if name == "*" else f"{name} {bits} bits" for name, bits in self.rules.items()
+        )
         return (
             f"fixed point, weights of {weights}, data of {self.data}, {self.precision}{', equalised' * self.equalise}"
         )
 
-    def check_names(self, names: list[str]) -> None:
-        """Raises Error for a pattern that fits no layer."""
-        for pattern in self.weights if isinstance(self.weights, Mapping) else ():
-            if not any(fnmatchcase(name, pattern) for name in names):
-                some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                raise Error(f"fixed point: no layer fits {pattern!r}. There are {some or 'none'}")
+    def check_file(self) -> None:
+        """Raises Error for bits that no file holds."""
+        for what, bits in (*((f"weights of {name!r}", bits) for name, bits in self.rules.items()), ("data", self.data)):
+            if bits not in (4, 8):
+                raise Error(
+                    f"fixed point: a file holds 4 or 8 bits, not {bits} ({what}). "
+                    "Others are only simulated: netsuke.lowering.fixed_point.fix, netsuke.lowering.simulate.simulate"
+                )
 
 
-def fix(graph: Graph, how: FixedPoint, images: Tensor) -> Graph:
+def fix(graph: Graph, how: FixedPoint, images: Any) -> Graph:
     """The graph in fixed point.
 
     Weights: the fractional length of a layer (or of each output channel) is the one with the least error of W(fl)
-    against W, among the one that overflows nothing and its neighbours. Data, greedily in running order: the length of a
-    map is the one with the least error of x(fl) against x, where x is the float network's map and x(fl) what the layers
-    before it, in fixed point already, make of the images. (The paper's two phases; its full text was not at hand, so
-    that sums and search are as its readers report them.) Maps that hold nothing below 0 have no sign bit, which the
-    paper's keep.
+    against W, among the one that overflows nothing and its neighbours.
 
-    graph: float, batch norm folded, one input. images: float32 (N, C, H, W), normalised: a few hundred training images.
+    Data, greedily in running order: the length of a map is the one with the least error of x(fl) against x, where x is
+    the float network's map and x(fl) what the layers before it, in fixed point already, make of the images. (The
+    paper's two phases; its full text was not at hand, so that sums and search are as its readers report them.) Maps
+    that hold nothing below 0 have no sign bit, which the paper's keep.
+
+    Biases, before the layer's map is rounded: in each channel the bias takes the mean of x - x(fl) over the images
+    (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2, in its
+    empirical form). Here x is the sum with the maps that are added to the layer's result, and a ReLU's or clamp's
+    numbers count where it lets one of the two through: where it cuts off both, the error is not seen behind it.
+
+    graph: float, batch norm folded, one input; it stays so. images: float (N, C, H, W), normalised, or an iterable
+    of such batches: a few hundred training images. Bits other than 4 and 8 are for `simulate`: no file holds them.
     Raises netsuke.Error for layers that integers cannot compute, and for images that are missing or not finite.
     """
-    _check_images(graph, images)
-    how.check_names([node.name for node in graph.nodes if isinstance(node, Conv2d)])
+    check_patterns("fixed point: no layer", how.rules, [node.name for node in graph.nodes if isinstance(node, Conv2d)])
+    calibration = torch.cat(list(batches(images, graph.input_shape)))
+    if len(calibration) < 2:
+        raise Error("calibration has 1 image: the ranges of maps need more, a few hundred training images")
     if how.equalise:
         graph = equalise(graph)
-    return _Fixing(_plain(graph), how, images.float()).run()
-
-
-def _check_images(graph: Graph, images: Tensor) -> None:
-    wanted = f"normalised float images (N, {', '.join(map(str, graph.input_shape))})"
-    if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != graph.input_shape:
-        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise Error(f"calibration is {found}: give {wanted}")
-    if len(images) < 2:
-        raise Error(
-            f"calibration has {len(images)} image{'s' * (len(images) != 1)}: the ranges of maps need more, "
-            "a few hundred training images"
-        )
-    if not bool(torch.isfinite(images).all()):
-        raise Error("calibration holds a number that is not finite (NaN or infinity): check how the images were made")
+    return _Fixing(_plain(graph), how, calibration).run()
 
 
 # ------------------------------------------------------------------------------------------- what integers can do
@@ -184,6 +187,16 @@ def _sized(node: Node, values: Mapping[int, Tensor]) -> Node:
     return replace(node, kernel=(height, width))
 
 
+def _finer_first(node: Node, scales: Mapping[int, float]) -> Node:
+    """A sum of two maps with the finer one as the input: what is added to it is shifted to the left."""
+    if not isinstance(node, Identity) or not isinstance(node.epilogue[0], Add):
+        return node
+    (one,), other = node.inputs, node.epilogue[0].value
+    if scales[one] <= scales[other]:
+        return node
+    return replace(node, inputs=[other], epilogue=[Add(one), *node.epilogue[1:]])
+
+
 class _Fixing:
     """Goes through the graph once, float and fixed-point maps side by side."""
 
@@ -215,14 +228,17 @@ class _Fixing:
         return replace(self.graph, nodes=self.nodes)
 
     def node(self, node: Node) -> None:
-        node = _sized(node, self.float)
+        node = _finer_first(_sized(node, self.float), self.scales)
+        y = self.finite(node, run_operator(node, [self.float[v] for v in node.inputs]))
         made = self.made(node)
-        unit = unit_of(made, {self.ids[v]: s for v, s in self.scales.items()})
-        y = run_operator(node, [self.float[v] for v in node.inputs])
+        unit = unit_of(made, [self.scales[v] for v in node.inputs])
         x = run_operator(made, [self.fixed[v] for v in node.inputs], unit)
         steps: list[Step] = []
         linear = x.shape[2:] == (1, 1)
-        for step in node.epilogue:
+        sums = next(i for i, step in enumerate(node.epilogue) if not isinstance(step, Add))
+        for i, step in enumerate(node.epilogue):
+            if i == sums and isinstance(made, FixedConv2d):
+                x = self.corrected(made, step, y, x, unit)
             if isinstance(step, Store):
                 if step.out in self.outputs:
                     steps.append(step)
@@ -238,7 +254,7 @@ class _Fixing:
                     )
             else:
                 steps.append(step)
-            y, _ = run_step(step, y, self.float)
+            y = self.finite(node, run_step(step, y, self.float)[0])
             x, _ = run_step(step, x, self.fixed, unit)
         made.epilogue = steps
         self.nodes.append(made)
@@ -255,12 +271,6 @@ class _Fixing:
             return FixedAveragePool(node.name, inputs, kernel=node.kernel, stride=node.stride, padding=node.padding)
         if isinstance(node, PadChannels):
             return FixedCopy(node.name, inputs, before=node.before, after=node.after)
-        if isinstance(node, Identity) and node.epilogue and isinstance(node.epilogue[0], Add):
-            # The finer operand comes first: what is added to it is shifted to the left.
-            other = node.epilogue[0]
-            if self.scales[other.value] < self.scales[node.inputs[0]]:
-                node.inputs, node.epilogue[0] = [other.value], Add(node.inputs[0])
-                inputs = [self.ids[other.value]]
         return FixedCopy(node.name, inputs)
 
     def convolution(self, node: Conv2d, inputs: list[int], scale: float, finest: float) -> FixedConv2d:
@@ -295,10 +305,19 @@ class _Fixing:
             groups=node.groups,
         )
 
+    def corrected(self, made: FixedConv2d, step: Step, y: Tensor, x: Tensor, unit: np.ndarray) -> Tensor:
+        """x with the mean of y - x in each channel taken into the bias, in whole units. step: the next one; what its
+        clamp cuts off in both does not count."""
+        through = torch.ones_like(y, dtype=torch.bool)
+        if isinstance(step, Clamp):
+            through = (run_step(step, y, {})[0] == y) | (run_step(step, x, {}, unit)[0] == x)
+        error = ((y - x) * through).sum((0, 2, 3), dtype=torch.float64) / through.sum((0, 2, 3)).clamp(min=1)
+        before = made.bias.astype(np.float64)
+        made.bias = (before + np.rint(error.numpy() / unit) * unit).astype(np.float32)
+        return x + torch.from_numpy(made.bias - before).to(x).view(-1, 1, 1)
+
     def to_fixed(self, value: int, y: Tensor, x: Tensor, unit: list[float], linear: bool) -> ToFixed:
         """The step that makes a map fixed point. y: of the float network; x: before it is rounded."""
-        if not bool(torch.isfinite(y).all()):
-            raise Error(f"the float network makes numbers that are not finite (value {value}): it is damaged")
         bits = self.how.data
         zero = 1 << (bits - 1) if float(y.min()) < 0 else 0
         most = (1 << bits) - 1 - zero
@@ -315,15 +334,32 @@ class _Fixing:
             allowed = [self.data_lengths[linear]]
         # No length in sight may be exact, or the static one finer than the sums: then the finest that is not.
         allowed = [fl for fl in allowed if -fl >= coarsest] or [math.floor(-coarsest)]
-        losses = [self.error(y - fixed(x, 2.0**-fl, zero, bits)) for fl in allowed]
+        losses = [self.loss(y, x, ToFixed(2.0**-fl, zero, 0, bits)) for fl in allowed]
         scale = 2.0 ** -allowed[int(np.argmin(losses))]
         self.float[value], self.fixed[value] = y, fixed(x, scale, zero, bits)
         self.scales[value], self.ids[value] = scale, self.unused
         self.unused += 1
         return ToFixed(scale, zero, self.ids[value], bits)
 
-    def error(self, of: Tensor) -> float:
-        return float(of.abs().pow(self.how.power).sum(dtype=torch.float64))
+    @staticmethod
+    def finite(node: Node, y: Tensor) -> Tensor:
+        """y, of the float network."""
+        if not bool(torch.isfinite(y).all()):
+            raise Error(
+                f"calibration: layer {node.name!r} of the float network makes a number that is not finite (NaN or "
+                "infinity), which has no range: the network is damaged or its training diverged"
+            )
+        return y
+
+    def loss(self, y: Tensor, x: Tensor, step: ToFixed) -> float:
+        """How far x, made fixed point, is from y. In parts that stay in the cache, which is several times as fast."""
+        images = max(1, PART // y[0].numel())
+        total = 0.0
+        for part, target in zip(x.split(images), y.split(images), strict=True):
+            error = fixed(part, step.scale, step.zero, step.bits).sub_(target)
+            error = error.square_() if self.how.power == 2 else error.abs_()
+            total += float(error.sum(dtype=torch.float64))
+        return total
 
     @staticmethod
     def aligned(scale: float, unit: np.ndarray) -> bool:
@@ -339,7 +375,7 @@ class _Fixing:
         for linear, y in self.maps():
             bits = self.how.data
             zero = 1 << (bits - 1) if float(y.min()) < 0 else 0
-            found = [self.error(y - fixed(y, 2.0**-fl, zero, bits)) for fl in ranges]
+            found = [self.loss(y, y, ToFixed(2.0**-fl, zero, 0, bits)) for fl in ranges]
             losses[linear] = losses.get(linear, 0) + np.array(found)
         self.data_lengths = {linear: ranges[int(loss.argmin())] for linear, loss in losses.items()}
 

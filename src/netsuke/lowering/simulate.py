@@ -6,7 +6,7 @@ precision can be tried before there is a file for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ from netsuke.artifact.graph import (
     ToFixed,
     TwoSlope,
 )
+from netsuke.artifact.infer import unit_of
 
 Values = dict[int, Tensor]
 
@@ -55,7 +56,7 @@ def simulate(graph: Graph, images: Tensor) -> Tensor:
     scales: dict[int, float] = {}
     with torch.no_grad():
         for position, node in enumerate(graph.nodes):
-            unit = unit_of(node, scales) if isinstance(node, FixedNode) else None
+            unit = unit_of(node, [scales[i] for i in node.inputs]) if isinstance(node, FixedNode) else None
             y = run_operator(node, [values[i] for i in node.inputs], unit)
             for step in node.epilogue:
                 y, made = run_step(step, y, values, unit)
@@ -79,16 +80,6 @@ def last_readers(graph: Graph) -> dict[int, int]:
     for output in graph.outputs:
         last.pop(output.value, None)
     return last
-
-
-def unit_of(node: FixedNode, scales: Mapping[int, float]) -> np.ndarray:
-    """Y of a fixed-point node (docs/format.md, section 3), float64 (C,) or (1,). scales: of the values before it."""
-    inputs = [scales[value] for value in node.inputs]
-    if isinstance(node, FixedConv2d):
-        return inputs[0] * np.asarray(node.weight_scale, np.float64)
-    if isinstance(node, FixedAveragePool):
-        return np.array([inputs[0] / (1 << node.multiplier[1])])
-    return np.array([min(inputs)])
 
 
 def run_operator(node: Node, inputs: list[Tensor], unit: np.ndarray | None = None) -> Tensor:

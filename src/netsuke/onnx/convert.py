@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, checker, helper
 import netsuke
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Affine, BinaryConv2d, FixedConv2d, FixedNode, Graph, InputTransform, Int8Conv2d
-from netsuke.artifact.infer import Inference
+from netsuke.artifact.infer import unit_of
 from netsuke.onnx.builder import Builder, Tensor
 from netsuke.onnx.nodes import NODES
 from netsuke.onnx.steps import STEPS, affine
@@ -33,8 +33,8 @@ def convert(graph: Graph, input: str = "float32") -> ModelProto:
         _normalise(build, graph.transform)
     for node in graph.nodes:
         build.enter(node.name or type(node).__name__.lower())
-        read = [build.kinds[value] for value in node.inputs]
-        build.unit = Inference.unit_of(node, read) if isinstance(node, FixedNode) else None
+        scales = [build.kinds[value].scale for value in node.inputs]
+        build.unit = unit_of(node, scales) if isinstance(node, FixedNode) else None
         y = NODES[type(node)](build, node)
         for step in node.epilogue:
             y = STEPS[type(step)](build, step, y)
