@@ -28,6 +28,8 @@ SHIPPED = (
     "adabin-cifar10-vggsmall",
     "adabin-imagenet-resnet18",
     "adabin-imagenet-resnet18-two-stage",
+    "birealnet18-imagenet",
+    "birealnet34-imagenet",
     "bnext-imagenet-large",
     "bnext-imagenet-middle",
     "bnext-imagenet-small",

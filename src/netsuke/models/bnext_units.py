@@ -170,18 +170,6 @@ def make_unit(
     return kind(inputs, outputs, kernel, stride, design, shortcut)
 
 
-def scaled(stem: int, width: float) -> int:
-    """The stem's channels times `width`, to a multiple of 8. Raises netsuke.Error where that is 0."""
-    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < float("inf"):
-        raise Error(f"width is {width!r}: give a number above 0, which multiplies the published widths")
-    channels = 8 * round(stem * width / 8)
-    if channels < 8:
-        raise Error(
-            f"width {width} leaves {stem * width:.3g} channels in the first layer: give at least {8 / stem:.3g}"
-        )
-    return channels
-
-
 def is_small_stem(stem: str, num_classes: int) -> bool:
     """Whether the stem keeps the size of the image, as for CIFAR: "auto" decides by the classes, as published."""
     if stem not in ("auto", "imagenet", "cifar"):

@@ -16,6 +16,7 @@ from netsuke.artifact.contract import Error
 from netsuke.models import (
     adabin_resnet,
     adabin_vgg,
+    birealnet,
     bnext,
     bnext18,
     efficientnet_lite,
@@ -53,6 +54,7 @@ EFFICIENTNET_PAPER = (
 )
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
+BIREAL_PAPER = "Liu et al. 2018, Bi-Real Net: Enhancing the Performance of 1-bit CNNs"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,15 @@ def _imagenet(name: str, paper: str, build: Callable[..., nn.Module], counterpar
 
 def _mnist(name: str, build: Callable[..., nn.Module]) -> ModelEntry:
     return ModelEntry(name, LENET_PAPER, (1, 28, 28), 10, MNIST_PREPROCESS, build, name)
+
+
+def _binary(name: str, paper: str, build: Callable[..., nn.Module]) -> list[ModelEntry]:
+    """A binary ImageNet network and its float counterpart. build: (binary, **arguments) -> model."""
+    counterpart = f"{name}_float"
+    return [
+        _imagenet(name, paper, partial(build, True), counterpart),
+        _imagenet(counterpart, paper, partial(build, False), counterpart),
+    ]
 
 
 def _bnext(name: str, build: Callable[..., nn.Module], small: bool = False) -> list[ModelEntry]:
@@ -123,6 +134,8 @@ _ENTRIES = [
     _cifar("adabin_vgg_small", ADABIN_PAPER, adabin_vgg.adabin_vgg_small, "vgg_small"),
     _imagenet("adabin_resnet18_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet18_imagenet, "resnet18_imagenet"),
     _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
+    *_binary("birealnet18", BIREAL_PAPER, birealnet.birealnet18),
+    *_binary("birealnet34", BIREAL_PAPER, birealnet.birealnet34),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
     *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),

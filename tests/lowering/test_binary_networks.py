@@ -1,0 +1,53 @@
+"""Binary networks of other papers through the engine against the torch module, as DESIGN.md section 7 defines it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from binary_networks import images, moved
+from lowering_checks import check_nodes, runner
+from netsuke.lowering import Lowered, lower
+from netsuke.lowering.trace import trace64
+
+# Binary convolutions of each.
+FAST = {
+    "birealnet18": 16,
+}
+SLOW = {
+    "birealnet34": 32,
+}
+
+
+def check(name: str, x: torch.Tensor, lowered: Lowered, layers: int) -> None:
+    """Node by node, and the whole network where no bit flips."""
+    kinds = Counter(type(node).__name__ for node in lowered.graph.nodes)
+    assert kinds["BinaryConv2d"] == layers
+    check_nodes(lowered, x[:2].numpy(), "engine")
+    engine, output = runner("engine", lowered.graph), lowered.graph.outputs[0].value
+    true, made = trace64(lowered, x.numpy()), np.asarray(engine(x.numpy()))
+    expected = true[output].reshape(len(x), -1)
+    assert made.shape == expected.shape
+    assert np.isfinite(made).all()
+    agrees = np.abs(made - expected).max(1) < 1e-4 * np.abs(expected).max(1)
+    assert agrees.any(), "a bit has flipped in every image"
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [*FAST.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in SLOW.items())]
+)
+def test_narrow(name: str, layers: int) -> None:
+    torch.set_num_threads(1)
+    x = images(name, 6, 64)
+    check(name, x, lower(moved(name, x), x[:1]), layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FAST, *SLOW])
+def test_published_width_and_resolution(name: str) -> None:
+    x = images(name, 3, 224)
+    lowered = lower(moved(name, x, width=1.0, num_classes=1000), x[:1])
+    check_nodes(lowered, x[:1].numpy(), "engine")
