@@ -16,9 +16,11 @@ from netsuke.lowering.trace import trace64
 # Binary convolutions of each.
 FAST = {
     "birealnet18": 16,
+    "reactnet_a": 13 + 18,
 }
 SLOW = {
     "birealnet34": 32,
+    "reactnet_resnet18": 16,
 }
 
 

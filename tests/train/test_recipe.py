@@ -44,6 +44,8 @@ SHIPPED = (
     "float-mnist-lenet-300-100",
     "float-mnist-lenet5",
     "low-rank",
+    "reactnet-a-imagenet",
+    "reactnet-resnet18-imagenet",
     "ttq-cifar10-resnet32",
     "ttq-cifar10-resnet56",
 )

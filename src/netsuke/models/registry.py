@@ -21,6 +21,7 @@ from netsuke.models import (
     bnext18,
     efficientnet_lite,
     lenet,
+    reactnet,
     resnet,
     squeezenet,
     vgg_small,
@@ -55,6 +56,9 @@ EFFICIENTNET_PAPER = (
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
 BIREAL_PAPER = "Liu et al. 2018, Bi-Real Net: Enhancing the Performance of 1-bit CNNs"
+REACTNET_PAPER = (
+    "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ _ENTRIES = [
     _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
     *_binary("birealnet18", BIREAL_PAPER, birealnet.birealnet18),
     *_binary("birealnet34", BIREAL_PAPER, birealnet.birealnet34),
+    *_binary("reactnet_a", REACTNET_PAPER, reactnet.reactnet_a),
+    *_binary("reactnet_resnet18", REACTNET_PAPER, reactnet.reactnet_resnet18),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
     *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),
