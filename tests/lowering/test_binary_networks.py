@@ -17,6 +17,7 @@ from netsuke.lowering.trace import trace64
 FAST = {
     "birealnet18": 16,
     "reactnet_a": 13 + 18,
+    "real_to_binary_resnet18": 16,
 }
 SLOW = {
     "birealnet34": 32,

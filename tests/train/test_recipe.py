@@ -46,6 +46,7 @@ SHIPPED = (
     "low-rank",
     "reactnet-a-imagenet",
     "reactnet-resnet18-imagenet",
+    "real-to-binary-resnet18-imagenet",
     "ttq-cifar10-resnet32",
     "ttq-cifar10-resnet56",
 )

@@ -22,6 +22,7 @@ from netsuke.models import (
     efficientnet_lite,
     lenet,
     reactnet,
+    real_to_binary,
     resnet,
     squeezenet,
     vgg_small,
@@ -56,6 +57,7 @@ EFFICIENTNET_PAPER = (
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
 BIREAL_PAPER = "Liu et al. 2018, Bi-Real Net: Enhancing the Performance of 1-bit CNNs"
+REAL_TO_BINARY_PAPER = "Martinez et al. 2020, Training Binary Neural Networks with Real-to-Binary Convolutions"
 REACTNET_PAPER = (
     "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
 )
@@ -140,6 +142,7 @@ _ENTRIES = [
     _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
     *_binary("birealnet18", BIREAL_PAPER, birealnet.birealnet18),
     *_binary("birealnet34", BIREAL_PAPER, birealnet.birealnet34),
+    *_binary("real_to_binary_resnet18", REAL_TO_BINARY_PAPER, real_to_binary.real_to_binary_resnet18),
     *_binary("reactnet_a", REACTNET_PAPER, reactnet.reactnet_a),
     *_binary("reactnet_resnet18", REACTNET_PAPER, reactnet.reactnet_resnet18),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
