@@ -18,8 +18,10 @@ FAST = {
     "birealnet18": 16,
     "reactnet_a": 13 + 18,
     "real_to_binary_resnet18": 16,
+    "xnor_alexnet": 6,
 }
 SLOW = {
+    "xnor_resnet18": 16,
     "birealnet34": 32,
     "reactnet_resnet18": 16,
 }

@@ -49,6 +49,8 @@ SHIPPED = (
     "real-to-binary-resnet18-imagenet",
     "ttq-cifar10-resnet32",
     "ttq-cifar10-resnet56",
+    "xnor-imagenet-alexnet",
+    "xnor-imagenet-resnet18",
 )
 
 

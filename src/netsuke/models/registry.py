@@ -26,6 +26,7 @@ from netsuke.models import (
     resnet,
     squeezenet,
     vgg_small,
+    xnor_net,
 )
 
 # Keyword arguments of netsuke.Preprocess.
@@ -56,6 +57,7 @@ EFFICIENTNET_PAPER = (
 )
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
+XNOR_PAPER = "Rastegari et al. 2016, XNOR-Net: ImageNet Classification Using Binary Convolutional Neural Networks"
 BIREAL_PAPER = "Liu et al. 2018, Bi-Real Net: Enhancing the Performance of 1-bit CNNs"
 REAL_TO_BINARY_PAPER = "Martinez et al. 2020, Training Binary Neural Networks with Real-to-Binary Convolutions"
 REACTNET_PAPER = (
@@ -140,6 +142,8 @@ _ENTRIES = [
     _cifar("adabin_vgg_small", ADABIN_PAPER, adabin_vgg.adabin_vgg_small, "vgg_small"),
     _imagenet("adabin_resnet18_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet18_imagenet, "resnet18_imagenet"),
     _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
+    *_binary("xnor_alexnet", XNOR_PAPER, xnor_net.xnor_alexnet),
+    *_binary("xnor_resnet18", XNOR_PAPER, xnor_net.xnor_resnet18),
     *_binary("birealnet18", BIREAL_PAPER, birealnet.birealnet18),
     *_binary("birealnet34", BIREAL_PAPER, birealnet.birealnet34),
     *_binary("real_to_binary_resnet18", REAL_TO_BINARY_PAPER, real_to_binary.real_to_binary_resnet18),
