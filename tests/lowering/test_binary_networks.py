@@ -19,11 +19,15 @@ FAST = {
     "reactnet_a": 13 + 18,
     "real_to_binary_resnet18": 16,
     "xnor_alexnet": 6,
+    "meliusnet22": 2 * 17,
 }
 SLOW = {
     "xnor_resnet18": 16,
     "birealnet34": 32,
     "reactnet_resnet18": 16,
+    "meliusnet29": 2 * 24,
+    "meliusnet42": 2 * 37,
+    "meliusnet59": 2 * 54,
 }
 
 

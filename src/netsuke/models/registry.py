@@ -21,6 +21,7 @@ from netsuke.models import (
     bnext18,
     efficientnet_lite,
     lenet,
+    meliusnet,
     reactnet,
     real_to_binary,
     resnet,
@@ -63,6 +64,7 @@ REAL_TO_BINARY_PAPER = "Martinez et al. 2020, Training Binary Neural Networks wi
 REACTNET_PAPER = (
     "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
 )
+MELIUSNET_PAPER = "Bethge et al. 2020, MeliusNet: Can Binary Neural Networks Achieve MobileNet-level Accuracy?"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,10 @@ _ENTRIES = [
     *_binary("real_to_binary_resnet18", REAL_TO_BINARY_PAPER, real_to_binary.real_to_binary_resnet18),
     *_binary("reactnet_a", REACTNET_PAPER, reactnet.reactnet_a),
     *_binary("reactnet_resnet18", REACTNET_PAPER, reactnet.reactnet_resnet18),
+    *_binary("meliusnet22", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 22)),
+    *_binary("meliusnet29", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 29)),
+    *_binary("meliusnet42", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 42)),
+    *_binary("meliusnet59", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 59)),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
     *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),
