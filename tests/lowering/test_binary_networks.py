@@ -28,6 +28,9 @@ SLOW = {
     "meliusnet29": 2 * 24,
     "meliusnet42": 2 * 37,
     "meliusnet59": 2 * 54,
+    "adabin_alexnet": 6,
+    "adabin_reactnet_a": 13 + 18,
+    "adabin_meliusnet59": 2 * 54,
 }
 
 
