@@ -30,7 +30,11 @@ def images(name: str, count: int, size: int) -> Tensor:
 
 def moved(name: str, x: Tensor, **arguments: Any) -> nn.Module:
     """A narrow model in eval mode, learned numbers away from where they start, with the statistics of x."""
-    model = netsuke.create_model(name, **{"num_classes": 10, "width": 0.25, **arguments})
+    return settled(netsuke.create_model(name, **{"num_classes": 10, "width": 0.25, **arguments}), x)
+
+
+def settled(model: nn.Module, x: Tensor) -> nn.Module:
+    """The model in eval mode, as `moved` leaves it."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for path, tensor in model.named_parameters():

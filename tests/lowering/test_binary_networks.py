@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from binary_networks import images, moved
+from binary_networks import images, moved, settled
 from lowering_checks import check_nodes, runner
 from netsuke.lowering import Lowered, lower
 from netsuke.lowering.trace import trace64
+from netsuke.models.pokebnn import PokeBNN, convolution
 
 # Binary convolutions of each.
 FAST = {
@@ -28,6 +29,10 @@ SLOW = {
     "meliusnet29": 2 * 24,
     "meliusnet42": 2 * 37,
     "meliusnet59": 2 * 54,
+    "pokebnn_0_5x": 48,
+    "pokebnn_1_0x": 48,
+    "pokebnn_1_5x": 48,
+    "pokebnn_2_0x": 48,
     "adabin_alexnet": 6,
     "adabin_reactnet_a": 13 + 18,
     "adabin_meliusnet59": 2 * 54,
@@ -55,6 +60,15 @@ def test_narrow(name: str, layers: int) -> None:
     torch.set_num_threads(1)
     x = images(name, 6, 64)
     check(name, x, lower(moved(name, x), x[:1]), layers)
+
+
+def test_a_small_pokebnn() -> None:
+    """A bottleneck that keeps the size of its map and one that halves it."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x = images("pokebnn", 6, 32)
+    model = settled(PokeBNN(8, 16, 10, convolution, blocks=(1, 1)), x)
+    check("pokebnn", x, lower(model, x[:1]), 6)
 
 
 @pytest.mark.slow

@@ -32,7 +32,16 @@ def test_entry_is_complete(name: str) -> None:
 
 
 # Of the deep networks of one paper, the smallest is enough; float ones are made as counterparts.
-DEEP = {"birealnet34", "meliusnet29", "meliusnet42", "meliusnet59", "adabin_meliusnet59"}
+DEEP = {
+    "pokebnn_0_5x",
+    "pokebnn_1_5x",
+    "pokebnn_2_0x",
+    "birealnet34",
+    "meliusnet29",
+    "meliusnet42",
+    "meliusnet59",
+    "adabin_meliusnet59",
+}
 SLOW = {n for n in NAMES if n.removesuffix("_float") in DEEP or (n.endswith("_float") and not n.startswith("bnext"))}
 
 

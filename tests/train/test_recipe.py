@@ -51,6 +51,7 @@ SHIPPED = (
     "meliusnet29-imagenet",
     "meliusnet42-imagenet",
     "meliusnet59-imagenet",
+    "pokebnn-imagenet",
     "reactnet-a-imagenet",
     "reactnet-resnet18-imagenet",
     "real-to-binary-resnet18-imagenet",

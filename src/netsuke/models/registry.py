@@ -22,6 +22,7 @@ from netsuke.models import (
     efficientnet_lite,
     lenet,
     meliusnet,
+    pokebnn,
     reactnet,
     real_to_binary,
     resnet,
@@ -65,6 +66,8 @@ REACTNET_PAPER = (
     "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
 )
 MELIUSNET_PAPER = "Bethge et al. 2020, MeliusNet: Can Binary Neural Networks Achieve MobileNet-level Accuracy?"
+
+POKEBNN_PAPER = "Zhang et al. 2022, PokeBNN: A Binary Pursuit of Lightweight Accuracy"
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,10 @@ _ENTRIES = [
     *_binary("meliusnet42", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 42)),
     *_binary("meliusnet59", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 59)),
     _imagenet("adabin_meliusnet59", ADABIN_PAPER, meliusnet.adabin_meliusnet59, "meliusnet59_float"),
+    *_binary("pokebnn_0_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 0.5)),
+    *_binary("pokebnn_1_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.0)),
+    *_binary("pokebnn_1_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.5)),
+    *_binary("pokebnn_2_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 2.0)),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
     *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),

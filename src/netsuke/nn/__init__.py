@@ -4,6 +4,7 @@ from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.approx_sign import ApproxRSign, ApproxSign
 from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet, WeightBinarizer, WeightSet
 from netsuke.nn.bireal_weight import BiRealWeight
+from netsuke.nn.dprelu import DPReLU
 from netsuke.nn.fuse import fuse
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.maxout import Maxout
@@ -37,6 +38,7 @@ __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
     "ChannelGate",
+    "DPReLU",
     "FloatWeight",
     "InfoRecoupling",
     "Maxout",
