@@ -17,7 +17,7 @@ from netsuke import Preprocess, artifact
 from netsuke.artifact.graph import BinaryConv2d, Conv2d
 from netsuke.lowering import lower
 from netsuke.models import get_model
-from small_images import small_images
+from small_images import small_images, takes_width
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +28,8 @@ def one_thread() -> None:
 
 # These differ from ResNet-20 and ResNet-56 in depth alone, and float ImageNet networks in size.
 SLOW = {"resnet32", "resnet44", "resnet34_imagenet", "resnet18"}
-# BNext's need hard weights, and Large a machine of its own: they have tests of their own.
-REST = [n for n in netsuke.list_models() if not n.startswith("bnext")]
+# Those that can be narrow have tests of their own, in which they are; BNext's need hard weights besides.
+REST = [n for n in netsuke.list_models() if not takes_width(n)]
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in REST]
 
 

@@ -21,6 +21,16 @@ def test_plain_signs_by_hand() -> None:
     assert weight.tolist() == [[-1, -0.5], [0, 1]]
 
 
+def test_a_wider_bound() -> None:
+    weight = torch.tensor([[-3.0, -1.25, 1.5]], requires_grad=True)
+    binarizer = SignWeight(1.3).eval()
+    binarizer.values(weight).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [[0, 1, 0]]
+    binarizer.train()(weight)
+    torch.testing.assert_close(weight.detach(), torch.tensor([[-1.3, -1.25, 1.3]]))
+
+
 def test_xnor_by_hand() -> None:
     """One filter of 2 channels and 2 taps: n = 4, alpha = (1.5 + 0.5 + 0 + 2) / 4 = 1."""
     weight = torch.tensor([[[-1.5, 0.5], [0.0, 2.0]]], dtype=torch.float64, requires_grad=True)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.models.bnext_layout import from_published, to_published, tower_names
-from netsuke.models.bnext_units import Design, is_small_stem, kept, make_unit, scaled
+from netsuke.models.bnext_units import Design, is_small_stem, kept, make_unit
+from netsuke.models.width import scaled
 
 # Channels that each block hands on, as multiples of the stem's; the block whose number of channels is new halves the
 # map, but for the first.

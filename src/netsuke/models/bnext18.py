@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from netsuke.models.bnext_layout import from_published, resnet_names, to_published
-from netsuke.models.bnext_units import Design, is_small_stem, make_unit, scaled
+from netsuke.models.bnext_units import Design, is_small_stem, make_unit
+from netsuke.models.width import scaled
 
 CHANNELS = 64
 BLOCKS = 2  # a stage

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error
+from netsuke.models.real_to_binary import RealToBinaryUnit
 from netsuke.nn import (
     ActivationBinarizer,
     BinaryConv2d,
-    ChannelGate,
     InfoRecoupling,
     RSign,
     Sign,
@@ -114,42 +113,17 @@ class InfoUnit(nn.Module):
 class XnorUnit(nn.Module):
     """XNOR-Net's convolution (Rastegari et al. 2016, section 3.2) with a shortcut: conv(sign(norm(x))) + shortcut(x).
 
-    Shapes as for InfoUnit.
+    conv, shortcut: (N, inputs, H, W) -> (N, outputs, H', W'), and so is the unit.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, design: Design, shortcut: nn.Module
-    ) -> None:
+    def __init__(self, inputs: int, conv: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
         self.shortcut = shortcut
         self.norm = nn.BatchNorm2d(inputs)
-        self.conv = convolution(inputs, outputs, kernel, stride, design)
+        self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(self.norm(x)) + self.shortcut(x)
-
-
-class RealToBinaryUnit(nn.Module):
-    """Real-to-Binary Net's convolution (Martinez et al. 2020, section 4.3, as Larq's zoo builds it), z = norm(x):
-
-        prelu(conv(sign(z)) * gate(mean of z)) + shortcut(x)
-
-    The gate has no biases. Shapes as for InfoUnit.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, design: Design, shortcut: nn.Module
-    ) -> None:
-        super().__init__()
-        self.shortcut = shortcut
-        self.norm = nn.BatchNorm2d(inputs)
-        self.conv = convolution(inputs, outputs, kernel, stride, design)
-        self.gate = ChannelGate(inputs, outputs, bias=False)
-        self.prelu = nn.PReLU(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = self.norm(x)
-        return self.prelu(self.conv(z) * self.gate(z.mean((2, 3), keepdim=True))) + self.shortcut(x)
 
 
 def make_unit(
@@ -166,20 +140,12 @@ def make_unit(
     if design.module == "info_rcp":
         attention = attention and design.attention
         return InfoUnit(inputs, outputs, kernel, stride, design, shortcut, attention, mixes_shortcut)
-    kind: Callable[..., nn.Module] = XnorUnit if design.module == "xnor" else RealToBinaryUnit
-    return kind(inputs, outputs, kernel, stride, design, shortcut)
-
-
-def scaled(stem: int, width: float) -> int:
-    """The stem's channels times `width`, to a multiple of 8. Raises netsuke.Error where that is 0."""
-    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < float("inf"):
-        raise Error(f"width is {width!r}: give a number above 0, which multiplies the published widths")
-    channels = 8 * round(stem * width / 8)
-    if channels < 8:
-        raise Error(
-            f"width {width} leaves {stem * width:.3g} channels in the first layer: give at least {8 / stem:.3g}"
-        )
-    return channels
+    conv = convolution(inputs, outputs, kernel, stride, design)
+    return (
+        XnorUnit(inputs, conv, shortcut)
+        if design.module == "xnor"
+        else RealToBinaryUnit(inputs, outputs, conv, shortcut)
+    )
 
 
 def is_small_stem(stem: str, num_classes: int) -> bool:

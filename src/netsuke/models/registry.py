@@ -16,13 +16,19 @@ from netsuke.artifact.contract import Error
 from netsuke.models import (
     adabin_resnet,
     adabin_vgg,
+    birealnet,
     bnext,
     bnext18,
     efficientnet_lite,
     lenet,
+    meliusnet,
+    pokebnn,
+    reactnet,
+    real_to_binary,
     resnet,
     squeezenet,
     vgg_small,
+    xnor_net,
 )
 
 # Keyword arguments of netsuke.Preprocess.
@@ -53,6 +59,14 @@ EFFICIENTNET_PAPER = (
 )
 ADABIN_PAPER = "Tu et al. 2022, AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets"
 BNEXT_PAPER = "Guo et al. 2022, Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket (BNext)"
+XNOR_PAPER = "Rastegari et al. 2016, XNOR-Net: ImageNet Classification Using Binary Convolutional Neural Networks"
+BIREAL_PAPER = "Liu et al. 2018, Bi-Real Net: Enhancing the Performance of 1-bit CNNs"
+REAL_TO_BINARY_PAPER = "Martinez et al. 2020, Training Binary Neural Networks with Real-to-Binary Convolutions"
+REACTNET_PAPER = (
+    "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
+)
+MELIUSNET_PAPER = "Bethge et al. 2020, MeliusNet: Can Binary Neural Networks Achieve MobileNet-level Accuracy?"
+POKEBNN_PAPER = "Zhang et al. 2022, PokeBNN: A Binary Pursuit of Lightweight Accuracy"
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,15 @@ def _imagenet(name: str, paper: str, build: Callable[..., nn.Module], counterpar
 
 def _mnist(name: str, build: Callable[..., nn.Module]) -> ModelEntry:
     return ModelEntry(name, LENET_PAPER, (1, 28, 28), 10, MNIST_PREPROCESS, build, name)
+
+
+def _binary(name: str, paper: str, build: Callable[..., nn.Module]) -> list[ModelEntry]:
+    """A binary ImageNet network and its float counterpart. build: (binary, **arguments) -> model."""
+    counterpart = f"{name}_float"
+    return [
+        _imagenet(name, paper, partial(build, True), counterpart),
+        _imagenet(counterpart, paper, partial(build, False), counterpart),
+    ]
 
 
 def _bnext(name: str, build: Callable[..., nn.Module], small: bool = False) -> list[ModelEntry]:
@@ -123,6 +146,24 @@ _ENTRIES = [
     _cifar("adabin_vgg_small", ADABIN_PAPER, adabin_vgg.adabin_vgg_small, "vgg_small"),
     _imagenet("adabin_resnet18_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet18_imagenet, "resnet18_imagenet"),
     _imagenet("adabin_resnet34_imagenet", ADABIN_PAPER, adabin_resnet.adabin_resnet34_imagenet, "resnet34_imagenet"),
+    *_binary("xnor_alexnet", XNOR_PAPER, xnor_net.xnor_alexnet),
+    *_binary("xnor_resnet18", XNOR_PAPER, xnor_net.xnor_resnet18),
+    _imagenet("adabin_alexnet", ADABIN_PAPER, xnor_net.adabin_alexnet, "xnor_alexnet_float"),
+    *_binary("birealnet18", BIREAL_PAPER, birealnet.birealnet18),
+    *_binary("birealnet34", BIREAL_PAPER, birealnet.birealnet34),
+    *_binary("real_to_binary_resnet18", REAL_TO_BINARY_PAPER, real_to_binary.real_to_binary_resnet18),
+    *_binary("reactnet_a", REACTNET_PAPER, reactnet.reactnet_a),
+    *_binary("reactnet_resnet18", REACTNET_PAPER, reactnet.reactnet_resnet18),
+    _imagenet("adabin_reactnet_a", ADABIN_PAPER, reactnet.adabin_reactnet_a, "reactnet_a_float"),
+    *_binary("meliusnet22", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 22)),
+    *_binary("meliusnet29", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 29)),
+    *_binary("meliusnet42", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 42)),
+    *_binary("meliusnet59", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 59)),
+    _imagenet("adabin_meliusnet59", ADABIN_PAPER, meliusnet.adabin_meliusnet59, "meliusnet59_float"),
+    *_binary("pokebnn_0_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 0.5)),
+    *_binary("pokebnn_1_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.0)),
+    *_binary("pokebnn_1_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.5)),
+    *_binary("pokebnn_2_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 2.0)),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
     *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),

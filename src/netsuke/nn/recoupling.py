@@ -13,15 +13,18 @@ class ChannelGate(nn.Module):
     """Squeeze and excitation behind the pooling (Hu et al. 2018): sigmoid(W2 relu(W1 x)), 1x1 convolutions.
 
     (N, inputs, 1, 1), means of a map -> (N, outputs, 1, 1), factors between 0 and 1; inputs / 8 channels inside.
+    hard: min(max(s + 3, 0), 6) / 6 for the sigmoid of s.
     """
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, hard: bool = False) -> None:
         super().__init__()
+        self.hard = hard
         self.reduce = nn.Conv2d(inputs, inputs // RATIO, 1, bias=bias)
         self.expand = nn.Conv2d(inputs // RATIO, outputs, 1, bias=bias)
 
     def forward(self, means: Tensor) -> Tensor:
-        return torch.sigmoid(self.expand(F.relu(self.reduce(means))))
+        x = self.expand(F.relu(self.reduce(means)))
+        return F.hardsigmoid(x) if self.hard else torch.sigmoid(x)
 
 
 class InfoRecoupling(nn.Module):

@@ -12,16 +12,25 @@ from netsuke.nn.ste import sign_clipped, signs
 
 
 class SignWeight(WeightBinarizer):
-    """w_b = sign(w), sign(0) = +1; dw_b/dw = 1 for |w| <= 1, else 0. Latent weights stay in [-1, 1] in training.
+    """w_b = sign(w), sign(0) = +1; dw_b/dw = 1 for |w| <= bound, else 0. Training keeps latent weights in it.
 
-    As in Real-to-Binary Net (Martinez et al. 2020), whose scale comes from the data. Weight (O, ...) -> WeightSet.
+    As in Real-to-Binary Net (Martinez et al. 2020), whose scale comes from the data; MeliusNet's bound is 1.3.
+    Weight (O, ...) -> WeightSet.
     """
+
+    def __init__(self, bound: float = 1.0) -> None:
+        super().__init__()
+        self.bound = bound
 
     def forward(self, weight: Tensor) -> WeightSet:
         if self.training:
             with torch.no_grad():
-                weight.clamp_(-1, 1)
-        return WeightSet(sign_clipped(weight), weight.new_ones(len(weight)), weight.new_zeros(len(weight)))
+                weight.clamp_(-self.bound, self.bound)
+        sign = sign_clipped(weight, self.bound)
+        return WeightSet(sign, weight.new_ones(len(weight)), weight.new_zeros(len(weight)))
+
+    def extra_repr(self) -> str:
+        return f"bound={self.bound:g}"
 
 
 class _Scaled(torch.autograd.Function):
