@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netsuke import artifact, atomic
-from netsuke.analyze.energy import SOURCE
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import BinaryConv2d, Graph
 from netsuke.cli.bench import summary
@@ -24,7 +23,6 @@ from netsuke.cli.race import Request, race_processes
 from netsuke.cli.train import DEVICES
 from netsuke.data import open_dataset
 from netsuke.onnx import check_installed, export_onnx
-from netsuke.report.file_energy import file_energy
 
 if TYPE_CHECKING:
     from netsuke.train import Progress as Where
@@ -77,6 +75,8 @@ def compare(
     if onnx:
         check_installed()
         require("bench", "onnxruntime")
+    from netsuke.analyze.energy import SOURCE
+
     entries = _entries(recipes, out)
     _train(entries, data, out, device)
     graphs = {entry.name: artifact.read(entry.file) for entry in entries}
@@ -155,6 +155,8 @@ def _train(entries: list[Entry], data: str, out: Path, device: str) -> None:
 
 def _measure(entry: Entry, graph: Graph, data: str) -> dict[str, Any]:
     """What there is to say of a file without a clock."""
+    from netsuke.report.file_energy import file_energy
+
     network = from_file(entry.file)
     dataset = open_dataset(data, sizing=network.sizing, channels=network.input_shape[0])
     size = entry.file.stat().st_size
