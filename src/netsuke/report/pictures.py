@@ -183,14 +183,21 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """Ticks of a logarithmic x axis as plain numbers, and a grid."""
+    """Ticks of a logarithmic x axis as short numbers, and a grid."""
     low, high = axes.get_xlim()
-    subs = (1, 1.5, 2, 3, 5, 7) if high / low < 100 else (1, 3) if high / low < 3000 else (1,)
+    subs = (1, 1.5, 2, 3, 5, 7) if high / low < 20 else (1, 2, 5) if high / low < 300 else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="#E9E9E9", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def _short(value: float) -> str:
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
 
 
 def _label(axes: Axes, points: Sequence[tuple[str, float, float, bool]]) -> None:
