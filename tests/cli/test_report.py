@@ -52,11 +52,11 @@ def test_without_data_there_are_logs_and_costs(runs: Path, tmp_path: Path, run_j
     assert made["bytes"] == out.stat().st_size
     found = {run["name"]: run for run in made["runs"]}
     assert found["adabin"]["parameters"] == 271_262
-    assert found["more"]["parameters"] == 271_262 - 3 * 65  # the classes are read off the weights
+    assert found["more"]["parameters"] == 271_262 - 3 * 65  # of seven classes
     assert (found["going"]["parameters"], found["going"]["loss"]) == (None, 2.25)
     assert found["adabin"]["test"] is None
     page = out.read_text()
-    assert "<td>adabin</td><td>3</td><td>20.00 ± 0.00</td><td>15.00 ± 0.00</td><td></td>" in page  # one design
+    assert "<td>adabin</td><td>2</td><td>20.00 ± 0.00</td><td>15.00 ± 0.00</td><td></td>" in page  # of ten classes
     assert "<td>adabin</td><td>adabin_resnet20</td><td>1</td><td>2.250</td>" in page
     assert page.count("<img ") == 3
     assert "http" not in page.replace("http://www.w3.org", "")
