@@ -33,6 +33,17 @@ def test_the_scale_is_clamped_in_training_alone() -> None:
     assert bool((layer.scale == 1).all())
 
 
+def test_a_hard_gate_by_hand() -> None:
+    gate = ChannelGate(8, 4, hard=True)
+    with torch.no_grad():
+        gate.reduce.weight.fill_(1 / 8)
+        gate.reduce.bias.fill_(0.0)  # type: ignore[union-attr]  # there is one
+        gate.expand.weight.copy_(torch.tensor([-5.0, -3.0, 1.5, 4.0]).view(4, 1, 1, 1))
+        gate.expand.bias.fill_(0.0)  # type: ignore[union-attr]
+    factors = gate(torch.ones(1, 8, 1, 1)).flatten()
+    torch.testing.assert_close(factors, torch.tensor([0.0, 0.0, 0.75, 1.0]))  # relu6(s + 3) / 6
+
+
 def test_a_gate_has_an_eighth_of_the_channels_inside() -> None:
     shapes = {name: tuple(p.shape) for name, p in ChannelGate(32, 64).named_parameters()}
     assert shapes == {

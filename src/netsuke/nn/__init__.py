@@ -1,7 +1,6 @@
 """Compressed layers while they still train: ordinary `torch.nn.Module`s for any training loop."""
 
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
-from netsuke.nn.approx_sign import ApproxRSign, ApproxSign
 from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet, WeightBinarizer, WeightSet
 from netsuke.nn.bireal_weight import BiRealWeight
 from netsuke.nn.dprelu import DPReLU
@@ -12,7 +11,7 @@ from netsuke.nn.progressive import progressive
 from netsuke.nn.quantized import ActivationQuantizer, QuantizedConv2d, QuantizedLinear
 from netsuke.nn.recoupling import ChannelGate, InfoRecoupling
 from netsuke.nn.rprelu import RPReLU
-from netsuke.nn.rsign import RSign, Sign
+from netsuke.nn.rsign import ApproxRSign, ApproxSign, RSign, Sign
 from netsuke.nn.sign_weight import SignWeight, XnorWeight
 from netsuke.nn.ste import sign_clipped, sign_ede, sign_piecewise_quadratic
 from netsuke.nn.temperature import TemperatureWeight

@@ -1,4 +1,7 @@
-"""Signs of activations: at zero, or at a learned threshold a channel (ReActNet, Liu et al. 2020)."""
+"""Signs of activations: at zero, or at a learned threshold a channel (ReActNet, Liu et al. 2020).
+
+Each with two estimators: the clipped identity, and Bi-Real Net's piecewise quadratic one (`Approx...`).
+"""
 
 from __future__ import annotations
 
@@ -9,40 +12,62 @@ from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error
 from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet
-from netsuke.nn.ste import sign_clipped, signs
+from netsuke.nn.ste import Slope, clipped_slope, piecewise_quadratic_slope, sign_with, signs
 
 
-class Sign(ActivationBinarizer):
+class _Sign(ActivationBinarizer):
+    """Sign at zero, with the slope that a subclass names."""
+
+    def slope(self) -> Slope:
+        raise NotImplementedError(f"{type(self).__name__} names no slope")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sign_with(self.slope(), x)
+
+    def constants(self) -> ActivationSet:
+        return ActivationSet(torch.zeros(1), 1.0, 0.0)
+
+
+class Sign(_Sign):
     """a = sign(x), sign(0) = +1; da/dx = 1 for |x| <= bound, else 0. x of any shape -> the same shape."""
 
     def __init__(self, bound: float = 1.0) -> None:
         super().__init__()
         self.bound = bound
 
-    def forward(self, x: Tensor) -> Tensor:
-        return sign_clipped(x, self.bound)
-
-    def constants(self) -> ActivationSet:
-        return ActivationSet(torch.zeros(1), 1.0, 0.0)
+    def slope(self) -> Slope:
+        return clipped_slope(self.bound)
 
     def extra_repr(self) -> str:
         return f"bound={self.bound:g}"
 
 
-class _RSign(torch.autograd.Function):
+class ApproxSign(_Sign):
+    """Sign with the piecewise quadratic estimator (Bi-Real Net, Liu et al. 2018, section 3.3):
+
+        a = sign(x), sign(0) = +1        da/dx = 2 - 2|x| for |x| < 1, else 0
+
+    x of any shape -> the same shape. No parameter.
+    """
+
+    def slope(self) -> Slope:
+        return piecewise_quadratic_slope
+
+
+class _ShiftedSign(torch.autograd.Function):
     """Saves its input alone (which the residual path keeps anyway)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor, bound: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor, slope: Slope) -> Tensor:
         ctx.save_for_backward(x, bias)
-        ctx.bound = bound
+        ctx.slope = slope
         # x + b >= 0 without the sum: the same, and what an exported threshold does.
         return signs(x >= -_along_channels(bias, x), x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor | None, None]:
         x, bias = ctx.saved_tensors
-        grad_x = grads[0] * ((x + _along_channels(bias, x)).abs() <= ctx.bound)
+        grad_x = grads[0] * ctx.slope(x + _along_channels(bias, x))
         grad_bias = None
         if ctx.needs_input_grad[1]:
             over = [d for d in range(x.dim()) if d != 1]
@@ -54,22 +79,18 @@ def _along_channels(bias: Tensor, x: Tensor) -> Tensor:
     return bias.view((1, -1) + (1,) * (x.dim() - 2))
 
 
-class RSign(ActivationBinarizer):
-    """Sign with a learned bias a channel (Liu et al. 2020, equation 5, whose threshold is -bias):
+class _BiasedSign(ActivationBinarizer):
+    """Sign with a learned bias a channel, and the slope that a subclass names."""
 
-        a = sign(x + bias), sign(0) = +1
-        da/dx = da/dbias = 1 for |x + bias| <= bound, else 0
-
-    bound = 1.5 is BNext's (Guo et al. 2022). (N, C, ...) -> the same shape. bias: (1, C, 1, 1), starts at 0.
-    """
-
-    def __init__(self, channels: int, bound: float = 1.5) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.bound = bound
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
+    def slope(self) -> Slope:
+        raise NotImplementedError(f"{type(self).__name__} names no slope")
+
     def forward(self, x: Tensor) -> Tensor:
-        return _RSign.apply(x, self.bias, self.bound)
+        return _ShiftedSign.apply(x, self.bias, self.slope())
 
     def constants(self) -> ActivationSet:
         """Raises netsuke.Error where a bias is not finite."""
@@ -79,4 +100,36 @@ class RSign(ActivationBinarizer):
         return ActivationSet(0 - bias, 1.0, 0.0)
 
     def extra_repr(self) -> str:
-        return f"{self.bias.numel()}, bound={self.bound:g}"
+        return str(self.bias.numel())
+
+
+class RSign(_BiasedSign):
+    """Sign with a learned bias a channel (Liu et al. 2020, equation 5, whose threshold is -bias):
+
+        a = sign(x + bias), sign(0) = +1
+        da/dx = da/dbias = 1 for |x + bias| <= bound, else 0
+
+    bound = 1.5 is BNext's (Guo et al. 2022). (N, C, ...) -> the same shape. bias: (1, C, 1, 1), starts at 0.
+    """
+
+    def __init__(self, channels: int, bound: float = 1.5) -> None:
+        super().__init__(channels)
+        self.bound = bound
+
+    def slope(self) -> Slope:
+        return clipped_slope(self.bound)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, bound={self.bound:g}"
+
+
+class ApproxRSign(_BiasedSign):
+    """RSign with the estimator of ReActNet's published code, Bi-Real Net's:
+
+        a = sign(x + bias), sign(0) = +1        da/dx = da/dbias = 2 - 2|x + bias| for |x + bias| < 1, else 0
+
+    (N, C, ...) -> the same shape. bias: (1, C, 1, 1), starts at 0.
+    """
+
+    def slope(self) -> Slope:
+        return piecewise_quadratic_slope

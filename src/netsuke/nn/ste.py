@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# x -> what the gradient is multiplied by, of the same shape.
+Slope = Callable[[Tensor], Tensor]
 
 
 def signs(bits: Tensor, like: Tensor) -> Tensor:
@@ -13,18 +17,22 @@ def signs(bits: Tensor, like: Tensor) -> Tensor:
     return bits.to(like.dtype).mul_(2).sub_(1)
 
 
-class _SignEDE(torch.autograd.Function):
+class _Sign(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, k: float, t: float) -> Tensor:
+    def forward(ctx: Any, slope: Slope, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.k, ctx.t = k, t
+        ctx.slope = slope
         return signs(x >= 0, x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Any) -> tuple[None, Tensor]:
         (x,) = ctx.saved_tensors
-        slope = (1 - torch.tanh(x * ctx.t).square()) * (ctx.k * ctx.t)
-        return grads[0] * slope, None, None
+        return None, grads[0] * ctx.slope(x)
+
+
+def sign_with(slope: Slope, x: Tensor) -> Tensor:
+    """sign(x), sign(0) = +1, of x's shape; dy/dx = slope(x)."""
+    return _Sign.apply(slope, x)
 
 
 def sign_ede(x: Tensor, k: float, t: float) -> Tensor:
@@ -36,19 +44,7 @@ def sign_ede(x: Tensor, k: float, t: float) -> Tensor:
     x and the result have any one shape. k and t come from `progressive`: t rises from 1e-3 to 10 over training and
     k = max(1/t, 1), so the slope starts as the identity and ends close to the true sign.
     """
-    return _SignEDE.apply(x, k, t)
-
-
-class _SignPiecewiseQuadratic(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return signs(x >= 0, x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grads[0] * piecewise_quadratic_slope(x)
+    return sign_with(lambda x: (1 - torch.tanh(x * t).square()) * (k * t), x)
 
 
 def sign_piecewise_quadratic(x: Tensor) -> Tensor:
@@ -57,25 +53,12 @@ def sign_piecewise_quadratic(x: Tensor) -> Tensor:
     forward   sign(x), sign(0) = +1
     backward  dy/dx = 2 - 2|x| for |x| < 1, else 0
     """
-    return _SignPiecewiseQuadratic.apply(x)
+    return sign_with(piecewise_quadratic_slope, x)
 
 
 def piecewise_quadratic_slope(x: Tensor) -> Tensor:
     """2 - 2|x| for |x| < 1, else 0."""
     return (2 - 2 * x.abs()).clamp_min(0)
-
-
-class _SignClipped(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.bound = bound
-        return signs(x >= 0, x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return grads[0] * (x.abs() <= ctx.bound), None
 
 
 def sign_clipped(x: Tensor, bound: float = 1.0) -> Tensor:
@@ -84,7 +67,12 @@ def sign_clipped(x: Tensor, bound: float = 1.0) -> Tensor:
     forward   sign(x), sign(0) = +1
     backward  dy/dx = 1 for |x| <= bound, else 0
     """
-    return _SignClipped.apply(x, bound)
+    return sign_with(clipped_slope(bound), x)
+
+
+def clipped_slope(bound: float) -> Slope:
+    """1 for |x| <= bound, else 0."""
+    return lambda x: x.abs() <= bound
 
 
 class _StraightThrough(torch.autograd.Function):
