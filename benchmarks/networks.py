@@ -14,6 +14,7 @@ from netsuke.cli.quantise import QUANTISERS
 from netsuke.data import Preprocess
 from netsuke.lowering.export import export
 from netsuke.models import create_model, get_model
+from netsuke.nn import progressive
 
 CALIBRATION_IMAGES = 8
 
@@ -50,6 +51,7 @@ class Files:
 
         def make(path: Path) -> None:
             module = create_model(network.model, **network.arguments).eval()
+            progressive(module, 1)  # binarizers that need training to become binary
             preprocess = Preprocess(**get_model(network.model).preprocess)
             images = _images(CALIBRATION_IMAGES, network)
             int8: dict[str, Any] = {"float_layers": "int8", "calibration": images} if float_layers == "int8" else {}
