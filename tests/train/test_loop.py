@@ -16,6 +16,7 @@ from netsuke import Error
 from netsuke.data import ArrayDataset, Preprocess
 from netsuke.nn import BinaryConv2d, RSign, TemperatureWeight
 from netsuke.train import Augment, Output, Progress, Recipe, Teachers, accuracy, fit
+from netsuke.train.attention import Watch, attention_matching
 from netsuke.train.folder import claimed
 
 torch.set_num_threads(1)
@@ -89,6 +90,31 @@ def test_a_student_follows_its_teacher_and_not_the_labels() -> None:
     train(student, soft, wrong, teachers=Teachers([teacher]))
     assert accuracy(student, *tensors(stripes(256, seed=1))) > 90
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+
+
+def test_a_student_looks_where_its_teacher_does() -> None:
+    """Beside the same logits: attention is closer with the loss than without, and no hook is left."""
+    data = stripes(256)
+    teacher = network()
+    train(teacher, recipe(4), data)
+    images = torch.randn(64, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    def gap(student: nn.Module) -> float:
+        with Watch(student, ["2"]) as own, Watch(teacher, ["2"]) as other, torch.no_grad():
+            student(images), teacher(images)
+            return float(attention_matching(own.take(), other.take()))
+
+    soft: dict[str, Any] = {"loss": {"kind": "soft"}, "teacher": [{"model": "x"}]}
+    without, matched = network(seed=1), network(seed=1)
+    train(without, recipe(6, **soft), data, teachers=Teachers([teacher]))
+    train(
+        matched,
+        recipe(6, **soft, attention={"weight": 10.0, "layers": ["2"], "teacher_layers": ["2"]}),
+        data,
+        teachers=Teachers([teacher], watch=["2"]),
+    )
+    assert gap(matched) < 0.5 * gap(without)
+    assert not matched[2]._forward_hooks  # type: ignore[index]
 
 
 class Stop(Exception):

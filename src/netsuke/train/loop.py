@@ -23,6 +23,7 @@ from netsuke.data import Dataset, Loader, RandomResizedCrop
 from netsuke.nn import binarize_weights, count_levels, fuse, keep_weights_float, progressive, rate
 from netsuke.nn.weights import magnitudes
 from netsuke.train import checkpoint
+from netsuke.train.attention import Watch, attention_matching
 from netsuke.train.augment import Augment
 from netsuke.train.batches import Batch, Batches
 from netsuke.train.cached_teachers import CachedTeachers
@@ -176,6 +177,19 @@ class _Loop:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.student = self._student()
+        with Watch(self.model, self.recipe.attention.layers) as self.watch:
+            self._train(state)
+        binarize_weights(self.model)
+        progressive(self.model, 1.0)
+        if not self.recipe.epochs:
+            self.row = {"step": 0, "epoch": 0, "train_accuracy": None, "validation_accuracy": self._validate()}
+        if self.curves is not None:
+            self.curves.finalize("success")
+        self.model.eval().cpu()
+        return self.row
+
+    def _train(self, state: dict[str, Any] | None) -> None:
+        """All epochs that are left."""
         if self.log is not None and (self.at.epoch < self.recipe.epochs or not self.recipe.epochs):
             atomic.write(self.log.path.with_name("recipe.toml"), self.recipe.toml().encode())
             self.log.begin(self.at.step, self.at.epoch + 1)
@@ -190,19 +204,12 @@ class _Loop:
             (binarize_weights if part.binary_weights else keep_weights_float)(self.model)
             while self.at.epoch < part.last:
                 self._epoch(part)
-        binarize_weights(self.model)
-        progressive(self.model, 1.0)
-        if not self.recipe.epochs:
-            self.row = {"step": 0, "epoch": 0, "train_accuracy": None, "validation_accuracy": self._validate()}
-        if self.curves is not None:
-            self.curves.finalize("success")
-        self.model.eval().cpu()
-        return self.row
 
     def _student(self) -> nn.Module:
         """The callable that runs the student forward in training: the only one."""
         if self.fabric.device.type == "cpu":
-            return self.fabric.setup_module(fuse(self.model))
+            # A rewritten form does not call the layers that are watched.
+            return self.fabric.setup_module(self.model if self.recipe.attention.weight else fuse(self.model))
         if self.recipe.sync_batch_norm and self.fabric.world_size > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         return self.fabric.setup_module(self.model)
@@ -236,7 +243,7 @@ class _Loop:
         targets = self._targets(batch, finished)
         seed_device(fabric.device, derive("model", recipe.seed, at.epoch, at.batch, fabric.global_rank))  # of dropout
         logits = self.student(batch.images)
-        loss = self.objective(logits, batch.labels, targets) + self._penalty(in_part)
+        loss = self.objective(logits, batch.labels, targets) + self._attention() + self._penalty(in_part)
         self.wrapped.zero_grad(set_to_none=True)
         fabric.backward(loss)
         norm: Tensor | None = None
@@ -255,6 +262,13 @@ class _Loop:
         at.batch += 1
         if self.curves is not None and at.step % CURVE_STEPS == 0:
             self.curves.log_metrics({"batch_loss": self.last_loss}, at.step)
+
+    def _attention(self) -> Tensor | float:
+        """How far the student looks elsewhere than its teacher on the batch that both have just seen."""
+        if not self.recipe.attention.weight:
+            return 0.0
+        assert isinstance(self.teachers, Teachers)
+        return self.recipe.attention.weight * attention_matching(self.watch.take(), self.teachers.maps())
 
     def _penalty(self, in_part: float) -> Tensor | float:
         """What the weights themselves cost."""

@@ -260,6 +260,27 @@ class Loss(Table):
 
 
 @dataclass(frozen=True)
+class Attention(Table):
+    """Attention matching with the teacher (`netsuke.train.attention.attention_matching`), `weight` times of which is
+    added to the loss. layers: of the student, as in named_modules(); teacher_layers: of the teacher, one for each.
+    """
+
+    section: ClassVar[str] = "attention"
+    weight: NotNegative = 0.0
+    layers: tuple[str, ...] = ()
+    teacher_layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.layers) != len(self.teacher_layers):
+            raise Error(
+                f"attention has {len(self.layers)} layers and {len(self.teacher_layers)} teacher_layers: they are pairs"
+            )
+        if (self.weight > 0) != bool(self.layers):
+            raise Error("attention needs a weight above 0, layers and teacher_layers, or none of them")
+
+
+@dataclass(frozen=True)
 class Teacher(Table):
     """A trained network whose outputs the student learns: `netsuke.train.TeacherSource`."""
 
@@ -317,6 +338,7 @@ class Recipe(Table):
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augmentation = field(default_factory=Augmentation)
     loss: Loss = field(default_factory=Loss)
+    attention: Attention = field(default_factory=Attention)
     teacher: tuple[Teacher, ...] = ()
     stage: tuple[Stage, ...] = ()
 
@@ -325,6 +347,8 @@ class Recipe(Table):
         if (self.loss.kind == "labels") == bool(self.teacher):
             what = "leaves the teachers out" if self.teacher else "needs a teacher"
             raise Error(f"loss.kind {self.loss.kind!r} {what}: give [[teacher]] entries and a kind that uses them")
+        if self.attention.weight and (len(self.teacher) != 1 or self.augment.views):
+            raise Error("attention needs one teacher that sees each batch: give one [[teacher]], and no augment.views")
         said = {
             "share": self.share.bits,
             "ternary": self.ternary.threshold or self.ternary.sparsity,

@@ -137,6 +137,7 @@ def _teachers(recipe: Recipe, data: Dataset, folder: Path, fabric: Fabric) -> Te
         curriculum=recipe.loss.curriculum,
         precision=recipe.loss.teacher_precision,
         device=fabric.device,
+        watch=recipe.attention.teacher_layers,
     )
     if not recipe.augment.views:
         return teachers

@@ -18,6 +18,7 @@ from torch.fx.experimental.optimization import fuse
 from netsuke.artifact.contract import Error, first_line
 from netsuke.models import create_model, load_weights
 from netsuke.nn.parallel import unwrapped
+from netsuke.train.attention import Watch
 
 CURRICULA = ("all", "consecutive")
 PRECISIONS = ("float32", "bfloat16")
@@ -57,7 +58,8 @@ class Teachers:
         "consecutive"  BNext's, from weak to strong (Guo et al. 2022): the last network is the main teacher and always
                        active; beside it each of the A assistants before it in turn, for 1/A of the epochs. The main
                        teacher may be the last assistant too: it then runs once and is listed twice
-    precision: "float32", or "bfloat16" for autocast; the logits are float32 either way. device: where they run.
+    precision: "float32", or "bfloat16" for autocast; the logits are float32 either way. device: where they run. watch:
+    layers of the last network whose maps `maps()` gives after a call.
 
     Raises netsuke.Error where there is no network, or too few for the curriculum, or a setting is unknown.
     """
@@ -68,6 +70,7 @@ class Teachers:
         curriculum: str = "all",
         precision: str = "float32",
         device: torch.device | str = "cpu",
+        watch: Sequence[str] = (),
     ) -> None:
         if curriculum not in CURRICULA:
             raise Error(f"the teachers' curriculum is {curriculum!r}: use one of {', '.join(CURRICULA)}")
@@ -84,8 +87,10 @@ class Teachers:
         frozen: dict[int, nn.Module] = {}
         for network in networks:
             if id(network) not in frozen:
-                frozen[id(network)] = _frozen(network).to(self.device)
+                # Folded networks are one graph, whose layers are no longer called.
+                frozen[id(network)] = _frozen(network, fold=not watch).to(self.device)
         self.networks = [frozen[id(network)] for network in networks]
+        self._watch = Watch(self.networks[-1], watch)
 
     @classmethod
     def load(cls, sources: Iterable[TeacherSource], **settings: Any) -> Teachers:
@@ -119,6 +124,10 @@ class Teachers:
         made = {id(self.networks[i]): self.logits(i, images) for i in _distinct(active, self.networks)}
         return [made[id(self.networks[i])] for i in active]
 
+    def maps(self) -> list[Tensor]:
+        """What the watched layers made in the last call, float32 (N, C, H, W). They are handed out once."""
+        return [made.float().clone() for made in self._watch.take()]
+
     def logits(self, index: int, images: Tensor) -> Tensor:
         """What one teacher says, active or not; images and result as for __call__."""
         low = self.precision == "bfloat16"
@@ -144,10 +153,11 @@ def _distinct(indices: Sequence[int], networks: Sequence[nn.Module]) -> list[int
     return list({id(networks[i]): i for i in indices}.values())
 
 
-def _frozen(network: nn.Module) -> nn.Module:
-    """A copy that only infers, its batch norms folded where torch.fx can trace it."""
+def _frozen(network: nn.Module, fold: bool) -> nn.Module:
+    """A copy that only infers. fold: its batch norms, where torch.fx can trace it."""
     still = copy.deepcopy(unwrapped(network)).float().eval()
-    with contextlib.suppress(Exception):  # tracing runs the user's forward on stand-ins, which may fail in any way
-        still = fuse(still).eval()
+    if fold:
+        with contextlib.suppress(Exception):  # tracing runs the user's forward on stand-ins, which may fail in any way
+            still = fuse(still).eval()
     still.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return still.requires_grad_(False)
