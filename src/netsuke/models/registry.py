@@ -19,6 +19,7 @@ from netsuke.models import (
     birealnet,
     bnext,
     bnext18,
+    boolnet,
     efficientnet_lite,
     lenet,
     meliusnet,
@@ -66,6 +67,7 @@ REACTNET_PAPER = (
     "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
 )
 MELIUSNET_PAPER = "Bethge et al. 2020, MeliusNet: Can Binary Neural Networks Achieve MobileNet-level Accuracy?"
+BOOLNET_PAPER = "Guo et al. 2021, BoolNet: Minimizing the Energy Consumption of Binary Neural Networks"
 POKEBNN_PAPER = "Zhang et al. 2022, PokeBNN: A Binary Pursuit of Lightweight Accuracy"
 
 
@@ -160,6 +162,10 @@ _ENTRIES = [
     *_binary("meliusnet42", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 42)),
     *_binary("meliusnet59", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 59)),
     _imagenet("adabin_meliusnet59", ADABIN_PAPER, meliusnet.adabin_meliusnet59, "meliusnet59_float"),
+    *_binary("basenet_k1", BOOLNET_PAPER, partial(boolnet.basenet, 1)),
+    *_binary("basenet_k4", BOOLNET_PAPER, partial(boolnet.basenet, 4)),
+    *_binary("boolnet_k4", BOOLNET_PAPER, boolnet.boolnet),
+    *_binary("boolnet_star_k4", BOOLNET_PAPER, boolnet.boolnet_star),
     *_binary("pokebnn_0_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 0.5)),
     *_binary("pokebnn_1_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.0)),
     *_binary("pokebnn_1_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.5)),
