@@ -280,6 +280,29 @@ class Concat(Node):
 
 
 @dataclass
+class Gather(Node):
+    """Channels of the inputs, which are bits or float32, all alike, one after another. Bits are numbers -1 and +1.
+
+    pieces: (count, first, ...): channels first, ... of the inputs' channels, then the ones behind each of them, `count`
+    times. One first is a run of channels, several are as many runs in turn: a channel shuffle.
+    """
+
+    pieces: list[tuple[int, ...]] = field(kw_only=True)
+
+    @property
+    def index(self) -> np.ndarray:
+        """The number of every channel, counted through the inputs."""
+        return np.concatenate([np.add.outer(np.arange(count), firsts).reshape(-1) for count, *firsts in self.pieces])
+
+
+@dataclass
+class Logic(Node):
+    """Of two bits values of one shape: "xnor" is +1 where they are equal, "or" where one of them is, else -1."""
+
+    kind: str = field(kw_only=True)
+
+
+@dataclass
 class Identity(Node):
     """The input itself: carries an epilogue that no other node could take."""
 

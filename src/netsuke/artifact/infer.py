@@ -52,10 +52,12 @@ from .graph import (
     FixedCopy,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -209,6 +211,10 @@ class Inference:
             after = _integer("`after`", node.after, 0, MAX_CHANNELS)
             channels, height, width = self._concat(node.inputs, "fixed")
             return (before + channels + after, height, width), 0
+        if isinstance(node, Gather):
+            return self._gather(node), 0
+        if isinstance(node, Logic):
+            return self._logic(node), 0
         if len(node.inputs) != 1:
             raise Error(f"it has one input, not {len(node.inputs)}")
         shape = self.value(node.inputs[0], _INPUT_KINDS.get(type(node), "float32")).shape
@@ -232,6 +238,30 @@ class Inference:
             raise Error(f"a concat's inputs have one height and width, these have shapes {shapes}")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
+    def _gather(self, node: Gather) -> Shape:
+        of_bits = any(
+            _is_integer(v) and 0 <= v < len(self.values) and self.values[v].kind == "bits" for v in node.inputs
+        )
+        channels, height, width = self._concat(node.inputs, "bits" if of_bits else "float32")
+        taken = check_pieces(node.pieces, channels)
+        self._pack(PACKED_OF_A_CHANNEL * taken)
+        return taken, height, width
+
+    def _logic(self, node: Logic) -> Shape:
+        if len(node.inputs) != 2:
+            raise Error(f"it has two inputs, not {len(node.inputs)}")
+        if node.kind not in ("xnor", "or"):
+            raise Error(f"its kind is xnor or or, not {shorten(node.kind)}")
+        first, second = (self.value(index, "bits").shape for index in node.inputs)
+        if first != second:
+            raise Error(f"its inputs have one shape, these have {first} and {second}")
+        return first
+
+    def _pack(self, words: int) -> None:
+        self._packed += words
+        if self._packed > MAX_PACKED:
+            raise Error(f"the packed weights of the convolutions and orders of channels exceed {MAX_PACKED} words")
+
     def _convolution(self, node: Convolution, shape: Shape) -> tuple[Shape, int]:
         weight = node.weight
         if not isinstance(weight, np.ndarray) or weight.ndim != 4:
@@ -250,9 +280,7 @@ class Inference:
         if prod(weight.shape[1:]) > most:
             raise Error(f"its window has more than {most} taps")
         words = -(-weight.shape[3] // _WEIGHTS_A_WORD.get(type(node), 1))
-        self._packed += groups * _round_up(channels // groups, 16) * (4 + prod(kernel) * words)
-        if self._packed > MAX_PACKED:
-            raise Error(f"the packed weights of the convolutions exceed {MAX_PACKED} words")
+        self._pack(groups * _round_up(channels // groups, 16) * (4 + prod(kernel) * words))
         _floats("bias", node.bias, channels)
         height = _extent(shape[1], padding[0], padding[2], kernel[0], dilation[0], stride[0])
         width = _extent(shape[2], padding[1], padding[3], kernel[1], dilation[1], stride[1])
@@ -373,6 +401,7 @@ _INPUT_KINDS: dict[type[Node], str] = {
     FixedAveragePool: "fixed",
 }
 _WEIGHTS_A_WORD: dict[type[Node], int] = {BinaryConv2d: 32, Int8Conv2d: 4, FixedConv2d: 4}  # of the packed weights
+PACKED_OF_A_CHANNEL = 8  # words, in the list of what a gather copies
 _WINDOWS: dict[type[Node], int] = {Int8Conv2d: MAX_INT8_WINDOW, FixedConv2d: MAX_FIXED_WINDOW}
 
 
@@ -409,6 +438,23 @@ def _check_integers(weight: np.ndarray, bits: Any) -> None:
     largest = (1 << (check_bits(bits) - 1)) - 1
     if weight.dtype != np.int8 or (weight > largest).any() or (weight < -largest).any():
         raise Error(f"a weight of {bits} bits is int8, each -{largest} to {largest}")
+
+
+def check_pieces(pieces: Any, channels: int) -> int:
+    """How many channels a gather over so many takes. Raises `Error` where a piece is none, or lies outside them."""
+    if not isinstance(pieces, list) or not pieces:
+        raise Error(f"the pieces of a gather are a list that is not empty, not {shorten(pieces)}")
+    taken = 0
+    for piece in pieces:
+        if not isinstance(piece, tuple | list) or len(piece) < 2 or not all(_is_integer(n) for n in piece):
+            raise Error(f"a piece of a gather is a count and the first channels of its runs, not {shorten(piece)}")
+        count, *firsts = piece
+        if count < 1 or min(firsts) < 0 or max(firsts) + count > channels:
+            raise Error(f"the piece {shorten(piece)} of a gather lies outside its {channels} channels")
+        taken += count * len(firsts)
+        if taken > MAX_CHANNELS:
+            raise Error(f"a gather takes more than {MAX_CHANNELS} channels")
+    return taken
 
 
 def check_scale(scale: Any) -> float:

@@ -26,8 +26,10 @@ from .graph import (
     FixedConv2d,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -145,6 +147,11 @@ def _run_operator(node: Node, inputs: list[np.ndarray]) -> np.ndarray:
         return np.pad(inputs[0], ((0, 0), (node.before, node.after), (0, 0), (0, 0)))
     if isinstance(node, Concat):
         return np.concatenate(inputs, axis=1)
+    if isinstance(node, Gather):
+        return np.concatenate(inputs, axis=1)[:, node.index].astype(np.float32)
+    if isinstance(node, Logic):
+        a, b = inputs
+        return (a * b if node.kind == "xnor" else np.maximum(a, b)).astype(np.float32)
     return inputs[0]  # Identity
 
 

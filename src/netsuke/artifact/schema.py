@@ -27,10 +27,12 @@ from .graph import (
     FixedConv2d,
     FixedCopy,
     FixedMaxPool,
+    Gather,
     Graph,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -95,6 +97,10 @@ def _node_to_json(node: Node, pools: Pools) -> dict[str, Any]:
     elif isinstance(node, PadChannels | FixedCopy):
         op = "pad_channels" if isinstance(node, PadChannels) else "fixed_copy"
         own = {"op": op, "before": int(node.before), "after": int(node.after)}
+    elif isinstance(node, Gather):
+        own = {"op": "gather", "pieces": [[int(n) for n in piece] for piece in node.pieces]}
+    elif isinstance(node, Logic):
+        own = {"op": "logic", "kind": node.kind}
     else:
         own = {"op": "concat" if isinstance(node, Concat) else "identity"}
     return {**common, **own, "epilogue": [_step_to_json(step, pools) for step in node.epilogue]}
@@ -258,6 +264,8 @@ class _Reader:
             own = {name: entry[name] for name in own_keys}
         node: Node = _NODE_TYPES[op](name=entry["name"], inputs=inputs, **own)
         shape = inference.add_result(node)
+        if isinstance(node, Gather):
+            node.pieces = [tuple(piece) for piece in node.pieces]
         node.epilogue = [self.step(step, shape[0]) for step in _list(entry["epilogue"])]
         inference.add_epilogue(node, shape)
         return node
@@ -399,6 +407,8 @@ _NODE_KEYS: dict[str, tuple[str, ...]] = {
     "average_pool": ("divisor", *_WINDOW_KEYS),
     "pad_channels": ("after", "before"),
     "concat": (),
+    "gather": ("pieces",),
+    "logic": ("kind",),
     "identity": (),
 }
 _NODE_TYPES: dict[str, Any] = {
@@ -413,6 +423,8 @@ _NODE_TYPES: dict[str, Any] = {
     "average_pool": AveragePool,
     "pad_channels": PadChannels,
     "concat": Concat,
+    "gather": Gather,
+    "logic": Logic,
     "identity": Identity,
 }
 _STEP_KEYS: dict[str, tuple[str, ...]] = {

@@ -12,7 +12,19 @@ from torch.nn import functional as F
 
 from netsuke.artifact.contract import Error, first_line
 from netsuke.lowering import ops
-from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout, QuantizedConv2d, QuantizedLinear
+from netsuke.nn import (
+    ApproxRSign,
+    ApproxSign,
+    BinaryConv2d,
+    BinaryLinear,
+    Maxout,
+    MultiSliceSign,
+    Or,
+    QuantizedConv2d,
+    QuantizedLinear,
+    RSign,
+    Sign,
+)
 from netsuke.nn.quantized import fake_quantize_weight
 from netsuke.nn.weights import bake
 
@@ -146,6 +158,40 @@ class FrozenQuantizedLinear(FrozenQuantized):
         return F.linear(self.codes(x), self.weight, self.bias)
 
 
+class FrozenSign(nn.Module):
+    """A sign on its own, not the one inside a binary layer."""
+
+    threshold: Tensor
+
+    def __init__(self, layer: Sign | RSign | ApproxSign | ApproxRSign) -> None:
+        super().__init__()
+        self.register_buffer("threshold", layer.constants().threshold.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.binarize(x, self.threshold, 1.0)
+
+
+class FrozenMultiSliceSign(nn.Module):
+    """sign(x + s) is x >= -s: the sum of two floats has the sign of the true one."""
+
+    def __init__(self, layer: MultiSliceSign) -> None:
+        super().__init__()
+        for i, shift in enumerate(layer.shifts):
+            self.register_buffer(f"threshold{i}", torch.tensor([0 - shift]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        signs = [ops.binarize(x, threshold, 1.0) for threshold in self.buffers()]
+        return signs[0] if len(signs) == 1 else torch.cat(signs, 1)
+
+
+class FrozenOr(nn.Module):
+    def __init__(self, _: Or) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.maximum(x, y)
+
+
 class FrozenMaxout(nn.Module):
     def __init__(self, layer: Maxout) -> None:
         super().__init__()
@@ -160,6 +206,9 @@ _LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
     BinaryConv2d: FrozenBinaryConv2d,
     BinaryLinear: FrozenBinaryLinear,
     Maxout: FrozenMaxout,
+    MultiSliceSign: FrozenMultiSliceSign,
+    Or: FrozenOr,
+    **{kind: FrozenSign for kind in (Sign, RSign, ApproxSign, ApproxRSign)},
     QuantizedConv2d: FrozenQuantizedConv2d,
     QuantizedLinear: FrozenQuantizedLinear,
 }

@@ -96,6 +96,17 @@ def _(
     return F.linear(x, sign.to(x.dtype), bias)
 
 
+@torch.library.custom_op("netsuke::binarize", mutates_args=())
+def binarize(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
+    """`activation_signs` on their own. x (N, C, ...); threshold (1,) or (C,)."""
+    return activation_signs(x, threshold, alpha_a)
+
+
+@binarize.register_fake
+def _(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
+    return torch.empty_like(x)
+
+
 @torch.library.custom_op("netsuke::fake_quantize", mutates_args=())
 def fake_quantize(x: Tensor, scale: float, zero: int, bits: int) -> Tensor:
     """scale * (q - zero) with q = clamp(round(x / scale + zero), 0, 2^bits - 1), of x's shape."""

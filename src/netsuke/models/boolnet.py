@@ -174,7 +174,8 @@ class BoolBlock(nn.Module):
 
 def mean_of_slices(x: Tensor, slices: int) -> Tensor:
     """(N, slices * C, H, W) -> (N, C, H, W)"""
-    first, *others = x.chunk(slices, 1)
+    channels = x.shape[1] // slices
+    first, *others = [x[:, i * channels : (i + 1) * channels] for i in range(slices)]
     return sum(others, first) / slices
 
 
