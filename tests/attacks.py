@@ -413,6 +413,27 @@ def divisor_unknown(root: Any) -> None:
     root["nodes"][3]["divisor"] = "outside"
 
 
+# Of every_operator: binary convolution 19 has a padding_mode of ones, 20 of replicate.
+@graph_attack("padding_mode is one of")
+def padding_mode_unknown(root: Any) -> None:
+    root["nodes"][19]["padding_mode"] = "reflect"
+
+
+@graph_attack("padding_mode is one of")
+def padding_mode_that_is_a_list(root: Any) -> None:
+    root["nodes"][19]["padding_mode"] = ["ones"]
+
+
+@graph_attack("a padding_mode of zeros is not written")
+def padding_mode_of_zeros(root: Any) -> None:
+    root["nodes"][20]["padding_mode"] = "zeros"
+
+
+@graph_attack("has the keys")
+def padding_mode_of_a_float_convolution(root: Any) -> None:
+    root["nodes"][0]["padding_mode"] = "ones"
+
+
 @graph_attack("0 or 1")
 def flip_of_two(root: Any) -> None:
     root["nodes"][1]["epilogue"][-1]["flip"] = 2
@@ -573,7 +594,7 @@ def sigmoid_with_a_slope(root: Any) -> None:
 
 @graph_attack("one height and width|differ in size")
 def concat_of_a_mean_and_a_map(root: Any) -> None:
-    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 26}]))
+    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 28}]))
 
 
 @graph_attack("input itself")
@@ -588,7 +609,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 26
+    root["outputs"][0]["value"] = 28
 
 
 @graph_attack("2 or 4")
@@ -752,17 +773,17 @@ def int8_node_that_reads_bits(root: Any) -> None:
 
 @graph_attack("as float32")
 def float_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 26}]))
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 28}]))
 
 
 @graph_attack("as bits")
 def binary_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 26}]})
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 28}]})
 
 
 @graph_attack("as float32")
 def addition_of_uint8(root: Any) -> None:
-    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 26}])
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 28}])
     root["nodes"].append(copy)
 
 
@@ -944,7 +965,7 @@ def float_added_to_integers(root: Any) -> None:
 
 @graph_attack("as float32, but that value is fixed")
 def fixed_value_added_to_floats(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 26}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 28}]))
 
 
 @graph_attack("as fixed, but that value is uint8")
@@ -954,7 +975,7 @@ def fixed_convolution_of_8_bit_codes(root: Any) -> None:
 
 @graph_attack("as uint8, but that value is fixed")
 def int8_convolution_of_a_fixed_value(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 26}]})
+    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 28}]})
 
 
 @graph_attack("has the keys")
@@ -1114,9 +1135,9 @@ def epilogue_of_64_steps(root: Any) -> None:
 def multiplications_of_every_kind(root: Any) -> None:
     """By a map, by one factor a channel, by both at once where the map is one pixel; by the node's own input."""
     product = [{"op": "multiply", "value": value} for value in (3, 13, 1, 13)]
-    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 26}]))
-    product = [{"op": "multiply", "value": value} for value in (12, 26, 12)]
-    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 27}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 28}]))
+    product = [{"op": "multiply", "value": value} for value in (12, 28, 12)]
+    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 29}]))
 
 
 @edge
@@ -1135,7 +1156,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 26}],
+            "epilogue": [{"op": "store", "out": 28}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -1150,7 +1171,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 26}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 28}]
 
 
 @edge
@@ -1203,7 +1224,7 @@ def zero_points_of_255(root: Any) -> None:
 def int8_window_of_padding_only(root: Any) -> None:
     """Every tap holds the zero point: sums of 0."""
     root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 26}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 28}]
 
 
 @edge
@@ -1217,6 +1238,15 @@ def int8_weights_of_a_binary_convolution_and_of_bytes_shared(parts: Parts) -> by
     root = json.loads(parts.text)
     root["nodes"][8]["weight"][0] = 0
     return with_text(parts, dump(root))
+
+
+@edge_file
+def one_border_class_where_padding_counts(parts: Parts) -> bytes:
+    """With a padding of zeros, their tables would be too large."""
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [3, 40, 40]}
+    _binary_nodes(root, 400, channels=1, kernel=[15, 15], padding=[14] * 4, depth=3, padding_mode="replicate")
+    return with_text(replace(parts, floats=_ones(64), bits=bytes(85)), dump(root))
 
 
 @edge_file

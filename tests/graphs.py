@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from netsuke.artifact.graph import (
+    PADDING_MODES,
     Add,
     Affine,
     AveragePool,
@@ -354,7 +355,10 @@ def every_operator(seed: int = 0) -> Graph:
         FixedCopy("sum", [22], [Add(22), Clamp(0 * high, high), Add(22), Store(25)]),
     ]
     outputs = [Output(9, 2), Output(3, 4), Output(11, 4), Output(14, 4), Output(15, 2), Output(17, 4)]
-    outputs += [Output(20, 4), Output(23, 2), Output(25, 4)]
+    for out, mode in ((26, "ones"), (27, "replicate")):
+        window = {"padding": (1, 2, 2, 0), "stride": (2, 1), "padding_mode": mode}
+        nodes.append(binary_conv2d(rng, 6, 3, (3, 3), name=mode, inputs=[4], epilogue=[Store(out)], **window))
+    outputs += [Output(20, 4), Output(23, 2), Output(25, 4), Output(26, 4), Output(27, 4)]
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
@@ -559,6 +563,7 @@ def convolutions(draw: st.DrawFn, channels: int = 40, size: int = 9, whole_map: 
 def binary_convolutions(draw: st.DrawFn, channels: int = 150, size: int = 9, whole_map: bool = False) -> Graph:
     """A graph whose node 1 is one binary convolution. whole_map: its kernel is the map, as a linear layer's."""
     shape, fields = draw(_single(channels, size, whole_map))
+    fields["padding_mode"] = draw(st.sampled_from(PADDING_MODES))
     node = binary_conv2d(draw(seeds()), shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
     if draw(st.booleans()):
         node.beta_w = np.zeros_like(node.beta_w)
@@ -692,6 +697,7 @@ class _Growth:
     def make_binary_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         if self.draw(st.booleans()):
             common["beta_w"] = None
+        common["padding_mode"] = self.draw(st.sampled_from(PADDING_MODES))
         return self._convolution(binary_conv2d, common, shape)
 
     def make_int8_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:

@@ -152,8 +152,12 @@ struct Reader {
             "there are bits past the last weight");
     check(g.floats[static_cast<size_t>(n.activation.offset)] != 0, f.where(), "alpha_a is 0");
     n.weight_offset = floats(f, "weight_offset", n.channels, true);
-    const size_t rows = border_axis(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]).classes.size();
-    const size_t columns = border_axis(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]).classes.size();
+    if (f.has("padding_mode")) {
+      const std::string& mode = f.text("padding_mode");
+      check(mode == "ones" || mode == "replicate", f.where(), "unknown padding_mode");
+      n.outside = mode == "ones" ? Outside::ones : Outside::replicate;
+    }
+    const size_t rows = border_axis(n, in, 0).classes.size(), columns = border_axis(n, in, 1).classes.size();
     border_table += static_cast<int64_t>(rows * columns) * round_up(n.channels, 16);
     check(border_table <= MAX_BORDER_TABLE, f.where(), "there are too many border classes");
   }
@@ -385,6 +389,12 @@ BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int
     axis.of[static_cast<size_t>(p)] = static_cast<int>(i);
   }
   return axis;
+}
+
+BorderAxis border_axis(const Node& n, const Value& in, int axis) {
+  const int out = axis ? n.out_w : n.out_h;
+  if (n.outside != Outside::zeros) return {{{0, n.kernel[axis]}}, std::vector<int>(static_cast<size_t>(out), 0)};
+  return border_axis(axis ? in.width : in.height, out, n.kernel[axis], n.stride[axis], n.padding[axis], n.dilation[axis]);
 }
 
 Graph read_graph(const uint8_t* data, size_t size, int threads) {

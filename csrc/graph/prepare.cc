@@ -221,8 +221,7 @@ std::vector<int> end_parts(Task& t, const BorderAxis& columns) {
 // tap_sums[o][ky][kx] is the sum of s_w over one tap.
 void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, const std::vector<int32_t>& tap_sums) {
   const int kh = n.kernel[0], kw = n.kernel[1], of_group = in.channels / n.groups;
-  const BorderAxis rows = border_axis(in.height, n.out_h, kh, n.stride[0], n.padding[0], n.dilation[0]);
-  const BorderAxis columns = border_axis(in.width, n.out_w, kw, n.stride[1], n.padding[1], n.dilation[1]);
+  const BorderAxis rows = border_axis(n, in, 0), columns = border_axis(n, in, 1);
   const size_t classes = rows.classes.size() * columns.classes.size();
   const int64_t stride = round_up(n.channels, 16);
   const auto taps_inside = [](const BorderAxis::Class& c) { return c.end - c.first; };
@@ -287,6 +286,7 @@ void describe_windows(Conv& c, const Node& n, const Value& in, const Place& from
   c.group_bytes = group_bits % 8 ? 0 : group_bits / 8;
   const Halo needed = halo_of(n, in);
   c.fill = needed.fill;
+  c.replicate = n.outside == Outside::replicate;
   c.gathered = !from.halo.holds(needed) || (c.groups > 1 && c.group_bytes == 0);
   const bool joined = kw == 1 || (c.groups == 1 && n.dilation[1] == 1 && map.pixel == tap_bytes);
   c.segment_taps = joined ? kw : 1;
@@ -374,6 +374,12 @@ void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, con
     }
   });
   border_tables(t, g, n, in, tap_sums);
+  if (c.gathered && n.outside == Outside::ones) {
+    t.outside = pixel_of_ones(in.channels);
+    c.outside = t.outside.data();
+  }
+  if (!c.gathered && c.replicate && from.halo.any())
+    t.edge = {from.map, in.height, in.width, from.halo.top, from.halo.left, from.halo.bottom, from.halo.right};
   // Of large kernels the rows would take much memory.
   t.binary.by_columns = t.binary.offset && !c.gathered && c.groups == 1 && c.segment_taps == n.kernel[1] &&
                         n.dilation[0] == 1 && n.kernel[0] <= 7 && n.stride[0] <= 4;
@@ -573,7 +579,13 @@ Halo halo_of(const Node& n, const Value& in) {
   return {n.padding[0], n.padding[1],
           behind(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]),
           behind(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]),
-          static_cast<uint8_t>(n.zero)};
+          static_cast<uint8_t>(n.zero), n.outside};
+}
+
+Buffer<uint8_t> pixel_of_ones(int channels) {
+  Buffer<uint8_t> pixel(static_cast<size_t>(pixel_bytes(channels)));
+  for (int c = 0; c < channels; ++c) pixel[static_cast<size_t>(c / 8)] |= static_cast<uint8_t>(1 << c % 8);
+  return pixel;
 }
 
 std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::vector<Place>& places, const float* zeros,

@@ -107,7 +107,11 @@ struct Conv {
   Map map;
   // Where the halo of the map does not reach, or bits of a group do not begin at a byte, windows are gathered first.
   bool gathered;
-  uint8_t fill;               // every byte outside the image
+  // What gathered windows hold outside the image: the nearest pixel of the map, the pixel `outside`, or else `fill` in
+  // every byte.
+  bool replicate;
+  const uint8_t* outside;
+  uint8_t fill;
   int segments, words;
   int segment_taps, tap_bytes;
   // Where the windows begin, in bytes from the map's first pixel, by pixel of the result (of the chunk, if gathered);
@@ -230,6 +234,13 @@ struct MeanArgs {
   const float* row_sums;
   float* mean;
   int channels, height, width;
+};
+
+// A halo that repeats the pixels at the edges of its map.
+struct EdgeArgs {
+  Map map;
+  int height, width;
+  int top, left, bottom, right;  // pixels of the halo
 };
 
 // One image, planes of uint8 or float32, to the network's input map: 4 * channels bytes a pixel, or, with `codes`,

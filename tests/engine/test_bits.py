@@ -333,6 +333,53 @@ def test_binary_convolution_with_any_borders(isa: str, size: int) -> None:
                     check(graph, isa, some_images(graph))
 
 
+COUNTED = ("ones", "replicate")  # modes in which taps outside the image count
+
+
+@pytest.mark.parametrize("mode", COUNTED)
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_padding_that_counts_of_every_depth(isa: str, groups: int, mode: str) -> None:
+    """Read from a halo, and (groups that do not begin at a byte) gathered; some have bits past the last channel."""
+    rng = np.random.default_rng(14)
+    for depth in (1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65):
+        node = graphs.binary_conv2d(rng, groups * depth, groups * 5, (3, 3), groups=groups, padding_mode=mode, **SAME)
+        graph = graphs.bits_graph((groups * depth, 5, 7), node)
+        check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("mode", COUNTED)
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 20])
+def test_padding_that_counts_with_any_borders(isa: str, size: int, mode: str) -> None:
+    """Windows that see padding only, halos that would be larger than the map, dilation and stride over the border."""
+    rng = np.random.default_rng(15)
+    for kernel in (1, 3, 5):
+        for padding in ((1, 1, 1, 1), (0, 0, 5, 5), (4, 4, 4, 4), (3, 0, 0, 3), (6, 7, 8, 9)):
+            for dilation, stride in ((1, 1), (2, 1), (3, 2)):
+                fields: dict[str, Any] = {"padding": padding, "dilation": (dilation, 1), "stride": (stride, 2)}
+                height, width = size + padding[0] + padding[2], size + padding[1] + padding[3]
+                if height > dilation * (kernel - 1) and width >= kernel:
+                    node = graphs.binary_conv2d(rng, 5, 3, (kernel, kernel), padding_mode=mode, **fields)
+                    graph = graphs.bits_graph((5, size, size), node)
+                    check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("first", ["zeros", *COUNTED])
+def test_readers_with_padding_of_their_own(isa: str, first: str, threads: int) -> None:
+    """One halo serves those of one mode, the smaller inside the larger; the others' windows are gathered."""
+    rng, shape = np.random.default_rng(16), (21, 23, 19)
+    modes = [first, *(mode for mode in ("replicate", "zeros", "ones") if mode != first), first]
+    nodes: list[Any] = [Identity("bits", [0], [Binarize(np.zeros(1, np.float32), False, 1)])]
+    for number, mode in enumerate(modes):
+        pad = 1 + number % 2
+        window: dict[str, Any] = {"padding": (pad, pad, pad, pad), "padding_mode": mode}
+        node = graphs.binary_conv2d(rng, 21, 6, (2 * pad + 1, 2 * pad + 1), **window)
+        node.epilogue = [Store(2 + number)]
+        nodes.append(node)
+    graph = Graph("readers", shape, nodes, [Output(2 + number, 4) for number in range(len(modes))])
+    check(graph, isa, some_images(graph, batch=2), threads)
+
+
 def test_float_convolution_of_every_width_and_number_of_outputs(isa: str) -> None:
     rng = np.random.default_rng(5)
     for number in range(1, 70):

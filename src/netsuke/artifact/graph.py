@@ -143,12 +143,17 @@ class Conv2d(Node):
         return self.weight if self.weight_scale is None else self.weight * self.weight_scale[:, None, None, None]
 
 
+PADDING_MODES = ("zeros", "ones", "replicate")
+
+
 @dataclass
 class BinaryConv2d(Node):
     """Convolution of bits (contract.py, "One bit"). Its input is a bits value.
 
     weight: int8 (O, kh, kw, C / groups), each -1 or +1. alpha_w, beta_w, bias: float32 (O,).
     alpha_a, gamma: the two numbers of the activation's binary set, a = alpha_a * s_a + gamma.
+    padding_mode: what a tap outside the image sees. "zeros": nothing, the real number 0; "ones": s_a = +1;
+    "replicate": the nearest pixel of the image.
     """
 
     weight: np.ndarray = field(kw_only=True)
@@ -159,6 +164,7 @@ class BinaryConv2d(Node):
     gamma: float = field(kw_only=True)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding_mode: str = "zeros"
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 

@@ -39,6 +39,7 @@ from .contract import (
     Error,
 )
 from .graph import (
+    PADDING_MODES,
     Add,
     Affine,
     AveragePool,
@@ -286,8 +287,10 @@ class Inference:
         width = _extent(shape[2], padding[1], padding[3], kernel[1], dilation[1], stride[1])
         if isinstance(node, BinaryConv2d):
             _check_binary(node, channels)
-            rows = _border_classes(shape[1], padding[0], height, kernel[0], dilation[0], stride[0])
-            columns = _border_classes(shape[2], padding[1], width, kernel[1], dilation[1], stride[1])
+            rows = columns = 1
+            if node.padding_mode == "zeros":
+                rows = _border_classes(shape[1], padding[0], height, kernel[0], dilation[0], stride[0])
+                columns = _border_classes(shape[2], padding[1], width, kernel[1], dilation[1], stride[1])
             self._border_table += rows * columns * _round_up(channels, 16)
             if self._border_table > MAX_BORDER_TABLE:
                 raise Error(f"border classes x channels of the binary convolutions exceed {MAX_BORDER_TABLE}")
@@ -425,6 +428,8 @@ def _check_binary(node: BinaryConv2d, channels: int) -> None:
         alpha_a, gamma = np.float32(node.alpha_a), np.float32(node.gamma)
     if not np.isfinite(alpha_a) or not np.isfinite(gamma) or alpha_a == 0:
         raise Error(f"alpha_a and gamma are finite in float32, alpha_a not 0; they are {alpha_a} and {gamma}")
+    if node.padding_mode not in PADDING_MODES:
+        raise Error(f"its padding_mode is one of {', '.join(PADDING_MODES)}, not {shorten(node.padding_mode)}")
 
 
 def _check_int8(node: Int8Conv2d, channels: int) -> None:

@@ -138,8 +138,10 @@ def _convolution_to_json(node: Convolution, pools: Pools) -> dict[str, Any]:
             "weight_scale": pools.floats(node.weight_scale),
             "zero": int(node.zero),
         }
+    mode = {} if node.padding_mode == "zeros" else {"padding_mode": node.padding_mode}
     return {
         **own,
+        **mode,
         "op": "binary_conv2d",
         "activation": pools.floats(np.array([node.alpha_a, node.gamma], np.float32)),
         "weight": pools.integers(node.weight, "bits"),
@@ -250,6 +252,8 @@ class _Reader:
         if not isinstance(op, str) or op not in _NODE_KEYS:
             raise Error(f"its op {shorten(op)} is none of {', '.join(_NODE_KEYS)}")
         own_keys = _NODE_KEYS[op]
+        if op == "binary_conv2d" and "padding_mode" in entry:
+            own_keys = (*own_keys, "padding_mode")
         _keys(entry, f"a {op} node", "epilogue", "inputs", "name", "op", *own_keys)
         inputs = _list(entry["inputs"])
         own: dict[str, Any]
@@ -309,8 +313,12 @@ class _Reader:
                 "zero": entry["zero"],
             }
         alpha_a, gamma = self.floats(entry["activation"], 2)
+        mode = entry.get("padding_mode", "zeros")
+        if "padding_mode" in entry and mode == "zeros":
+            raise Error("a padding_mode of zeros is not written")
         return {
             **own,
+            "padding_mode": mode,
             "weight": self.signs(entry["weight"], shape),
             "alpha_w": self.floats(entry["weight_scale"], channels),
             "beta_w": self.floats_or_zeros(entry["weight_offset"], channels),

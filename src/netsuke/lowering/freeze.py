@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netsuke.artifact.contract import Error, first_line
+from netsuke.artifact.graph import PADDING_MODES
 from netsuke.lowering import ops
 from netsuke.nn import (
     ApproxRSign,
@@ -99,7 +100,8 @@ class FrozenBinary(nn.Module):
 class FrozenBinaryConv2d(FrozenBinary):
     def __init__(self, layer: BinaryConv2d) -> None:
         super().__init__(layer)
-        _check_padding(layer)
+        _check_padding(layer, PADDING_MODES)
+        self.padding_mode = layer.padding_mode
         self.stride, self.dilation, self.groups = list(layer.stride), list(layer.dilation), layer.groups
         self.padding = conv_padding(layer.padding, list(layer.kernel_size), self.dilation)
 
@@ -117,6 +119,7 @@ class FrozenBinaryConv2d(FrozenBinary):
             self.padding,
             self.dilation,
             self.groups,
+            self.padding_mode,
         )
 
 
@@ -146,7 +149,7 @@ class FrozenQuantized(nn.Module):
 class FrozenQuantizedConv2d(FrozenQuantized):
     def __init__(self, layer: QuantizedConv2d) -> None:
         super().__init__(layer)
-        _check_padding(layer)
+        _check_padding(layer, ("zeros",))
         self.window: Any = layer.stride, layer.padding, layer.dilation, layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
@@ -214,9 +217,10 @@ _LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
 }
 
 
-def _check_padding(layer: nn.Conv2d) -> None:
-    if layer.padding_mode != "zeros":
-        raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use 'zeros'")
+def _check_padding(layer: nn.Conv2d, modes: tuple[str, ...]) -> None:
+    if layer.padding_mode not in modes:
+        known = " or ".join(repr(mode) for mode in modes)
+        raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use {known}")
 
 
 def conv_padding(padding: str | tuple[int, ...] | list[int], kernel: list[int], dilation: list[int]) -> list[int]:

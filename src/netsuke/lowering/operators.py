@@ -79,7 +79,7 @@ def binarize(b: Builder, x: Any, threshold: Any, alpha_a: float) -> Map:
 @handles("netsuke.binary_conv2d.default")
 def binary_conv2d(
     b: Builder, x: Any, sign: Any, alpha_w: Any, beta_w: Any, bias: Any, threshold: Any, alpha_a: float, gamma: float,
-    stride: Any, padding: Any, dilation: Any, groups: int,
+    stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str,
 ) -> Map:  # fmt: skip
     x = b.plain(b.image(x))
     bits = b.binarize(x, b.constant(threshold), flip=alpha_a < 0)
@@ -94,6 +94,7 @@ def binary_conv2d(
         gamma=gamma,
         stride=_two(stride),
         padding=_four(padding),
+        padding_mode=padding_mode,
         dilation=_two(dilation),
         groups=groups,
     )
