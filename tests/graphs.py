@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from netsuke.artifact.graph import (
     FixedCopy,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -358,7 +361,13 @@ def every_operator(seed: int = 0) -> Graph:
     for out, mode in ((26, "ones"), (27, "replicate")):
         window = {"padding": (1, 2, 2, 0), "stride": (2, 1), "padding_mode": mode}
         nodes.append(binary_conv2d(rng, 6, 3, (3, 3), name=mode, inputs=[4], epilogue=[Store(out)], **window))
-    outputs += [Output(20, 4), Output(23, 2), Output(25, 4), Output(26, 4), Output(27, 4)]
+    nodes += [
+        Gather("take", [4, 2], [Binarize(c(1) * 0, False, 28), Store(29)], pieces=[(3, 0, 6), (2, 10)]),
+        Logic("both", [28, 28], [Binarize(c(1) * 0, False, 30)], kind="xnor"),
+        Logic("either", [30, 28], [Store(31)], kind="or"),
+        Gather("swap", [3], [Store(32)], pieces=[(3, 3, 0)]),
+    ]
+    outputs += [Output(20, 4), Output(23, 2), Output(25, 4), Output(26, 4), Output(27, 4), Output(31, 2), Output(32, 4)]
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
@@ -617,6 +626,42 @@ def _single(draw: st.DrawFn, channels: int, size: int, whole_map: bool) -> tuple
 
 
 @st.composite
+def channel_pieces(draw: st.DrawFn, channels: int) -> list[tuple[int, ...]]:
+    """Pieces of a gather over so many channels: runs, runs in turn, single channels."""
+    pieces = []
+    for _ in range(draw(st.integers(1, 4))):
+        count = draw(st.one_of(st.integers(1, channels), st.just(max(1, channels // 2))))
+        firsts = draw(st.lists(st.integers(0, channels - count), min_size=1, max_size=3))
+        pieces.append((count, *firsts))
+    return pieces
+
+
+@st.composite
+def bits_nodes(draw: st.DrawFn) -> Graph:
+    """A graph of gathers and logic of bits, which are read as bits alone, by another threshold, and as numbers."""
+    rng = draw(seeds())
+    shape = (draw(st.integers(1, 150)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    nodes: list[Node] = [
+        Identity(f"bits {i}", [0], [Binarize(floats(rng, "normal", shape[0]) / 2, False, i)]) for i in (1, 2)
+    ]
+    nodes.append(
+        Logic(
+            "logic", [1, 2], [Binarize(np.zeros(1, np.float32), False, 3)], kind=draw(st.sampled_from(["xnor", "or"]))
+        )
+    )
+    inputs = draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3))
+    pieces = draw(channel_pieces(len(inputs) * shape[0]))
+    nodes.append(Gather("gather", inputs, [Binarize(np.ones(1, np.float32), False, 4)], pieces=pieces))
+    channels = sum(count * len(firsts) for count, *firsts in pieces)
+    other = floats(rng, "normal", channels)
+    numbers: list[Step] = [Store(5), Binarize(other, True, 6), Affine(other, other), Store(7)]
+    nodes.append(Gather("numbers", [4], numbers, pieces=[(channels, 0)]))
+    nodes.append(Logic("of the gather", [4, 6], [Store(8)], kind="xnor"))
+    nodes.append(Logic("of bits", [3, 1], [Store(9)], kind="or"))
+    return Graph("bits", shape, nodes, [Output(v, 4) for v in (5, 7, 8, 9)])
+
+
+@st.composite
 def pools(draw: st.DrawFn) -> Graph:
     """A graph of one max or average pool."""
     shape = (draw(st.integers(1, 70)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
@@ -672,12 +717,16 @@ class _Growth:
 
     def node(self, position: int) -> Node:
         operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
-        operators += ["binary_conv2d"] * 5 if self.binary and self.ids("bits") else []
+        operators += ["gather"]
+        operators += (
+            [*["binary_conv2d"] * 5, "gather_bits", "gather_bits", "logic"] if self.binary and self.ids("bits") else []
+        )
         operators += ["int8_conv2d"] * 5 if self.ids("uint8") else []
         fixed = ["fixed_conv2d", "fixed_conv2d", "fixed_max_pool", "fixed_average_pool", "fixed_copy"]
         operators += fixed if self.ids("fixed") and self.fixed else []
         operator = self.draw(st.sampled_from(operators))
-        kind = {"binary_conv2d": "bits", "int8_conv2d": "uint8", **dict.fromkeys(fixed, "fixed")}.get(
+        of_bits = ("binary_conv2d", "gather_bits", "logic")
+        kind = {**dict.fromkeys(of_bits, "bits"), "int8_conv2d": "uint8", **dict.fromkeys(fixed, "fixed")}.get(
             operator, "float32"
         )
         source = self.draw(st.sampled_from(self.ids(kind)))
@@ -769,6 +818,19 @@ class _Growth:
             inputs = [i for i in inputs if self.codes[i][0] <= least * 2**30]
         channels = sum(self.values[index][1][0] for index in inputs)
         return made(**{**common, "inputs": inputs}), (channels, *shape[1:])
+
+    def make_gather(self, common: dict[str, Any], shape: Shape, kind: str = "float32") -> tuple[Node, Shape]:
+        node, joined = self._joined(Gather, kind, {**common, "pieces": []}, shape)
+        pieces = self.draw(channel_pieces(joined[0]))
+        return replace(node, pieces=pieces), (sum(count * len(firsts) for count, *firsts in pieces), *shape[1:])  # type: ignore[call-arg]
+
+    def make_gather_bits(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        return self.make_gather(common, shape, "bits")
+
+    def make_logic(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        other = self.draw(st.sampled_from([i for i in self.ids("bits") if self.values[i][1] == shape]))
+        inputs = [*common["inputs"], other]
+        return Logic(**{**common, "inputs": inputs}, kind=self.draw(st.sampled_from(["xnor", "or"]))), shape
 
     def make_identity(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         return Identity(**common), shape

@@ -44,6 +44,8 @@ enum class Op {
   average_pool,
   pad_channels,
   concat,
+  gather,
+  logic,
   identity
 };
 
@@ -68,6 +70,8 @@ struct Node {
   int multiplier = 1;            // fixed_average_pool
   bool inside_divisor = false;
   int before = 0;                // pad_channels
+  std::vector<int> index;        // gather: which of the inputs' channels
+  bool either = false;           // logic: or, else xnor
 
   bool convolves() const { return op <= Op::fixed_conv2d; }
   bool fixed() const { return op >= Op::fixed_conv2d && op <= Op::fixed_copy; }

@@ -51,6 +51,7 @@ struct Task {
   Int8ConvArgs int8{};
   PoolArgs pool{};
   CopyArgs copy{};
+  BitsArgs bits{};
   FixedPoolArgs fixed_pool{};
   FixedCopyArgs fixed_copy{};
 
@@ -62,13 +63,15 @@ struct Task {
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
   std::vector<FixedSource> fixed_sources;
+  std::vector<Map> maps;
+  std::vector<BitsMove> moves;
   Buffer<uint32_t> weight, word_mask;
   SparseWeights sparse_weights;
   Buffer<float> scale, offset, border_base, constant, table;
   std::vector<Buffer<float>> row_sums, kept;
   std::vector<Buffer<int32_t>> kept_integers;
   Buffer<uint8_t> outside;
-  Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;
+  Buffer<int32_t> move_begin, window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
 
 // `zeros` holds as many zeros as the node has channels; `places` is indexed by value. The memory that they and the places

@@ -47,6 +47,11 @@ def test_values_of_every_operator() -> None:
         Value("float32", (4, 5, 5)),
         Value("float32", (3, 3, 9)),
         Value("float32", (3, 3, 9)),
+        Value("bits", (8, 5, 9)),
+        Value("float32", (8, 5, 9)),
+        Value("bits", (8, 5, 9)),
+        Value("float32", (8, 5, 9)),
+        Value("float32", (6, 5, 9)),
     ]
 
 

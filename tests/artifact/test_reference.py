@@ -22,9 +22,11 @@ from netsuke.artifact.graph import (
     Clamp,
     Concat,
     Conv2d,
+    Gather,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -338,7 +340,24 @@ def test_copies() -> None:
         np.concatenate([zeros, x, zeros, zeros], axis=1),
     )
     np.testing.assert_array_equal(run_one(Concat("join", [0, 0], [Store(1)]), x), np.concatenate([x, x], axis=1))
+    taken = run_one(Gather("take", [0, 0], [Store(1)], pieces=[(2, 4, 1), (1, 0)]), x)
+    np.testing.assert_array_equal(taken, x[:, [1, 1, 2, 2, 0]])
     np.testing.assert_array_equal(run_one(Identity("same", [0], [Store(1)]), x), x)
+
+
+def test_bits_as_numbers() -> None:
+    a, b = (np.int8(signs).reshape(1, 4, 1, 1) for signs in ([1, 1, -1, -1], [1, -1, 1, -1]))
+    steps: list[Step] = [Binarize(np.zeros(1, np.float32), False, 1), Affine(*np.float32([[-1] * 4] * 2))]
+    twice = Identity("bits", [0], [*steps, Binarize(np.zeros(1, np.float32), False, 2)])
+    nodes = [
+        twice,
+        Logic("equal", [1, 2], [Store(3)], kind="xnor"),
+        Logic("either", [1, 2], [Store(4)], kind="or"),
+        Gather("take", [2, 1], [Store(5)], pieces=[(1, 7, 0), (2, 2)]),
+    ]
+    run = Reference(Graph("bits", (4, 1, 1), nodes, [Output(v, 2) for v in (3, 4, 5)]))
+    made = [run.run_node(node, {1: a, 2: b})[node + 2].flatten().tolist() for node in (1, 2, 3)]
+    assert made == [[1, -1, -1, 1], [1, 1, 1, -1], [-1, 1, 1, -1]]
 
 
 X = np.float32([-3, -0.0, 0.0, 2, np.inf, np.nan]).reshape(1, 1, 1, 6)
@@ -527,7 +546,7 @@ def test_uint8_without_a_transform() -> None:
 @pytest.mark.parametrize(
     ("index", "values", "message"),
     [
-        (21, {}, "there is no node 21"),
+        (25, {}, "there is no node 25"),
         (-1, {}, "there is no node -1"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32)}, "value 2 is missing"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32), 2: np.ones((1, 6, 5, 9), np.float32)}, "value 2 is float32"),

@@ -102,6 +102,12 @@ def test_binary_linear(isa: str, graph: Graph, style: str, threads: int) -> None
 
 
 @settings(max_examples=75)
+@given(graph=graphs.bits_nodes(), style=STYLES, threads=st.integers(1, 3))
+def test_nodes_of_bits(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style, batch=2), threads)
+
+
+@settings(max_examples=75)
 @given(graph=graphs.convolutions(), style=STYLES, threads=st.integers(1, 3))
 def test_float_convolution(isa: str, graph: Graph, style: str, threads: int) -> None:
     check(graph, isa, some_images(graph, style), threads)

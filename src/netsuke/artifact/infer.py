@@ -240,9 +240,8 @@ class Inference:
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
     def _gather(self, node: Gather) -> Shape:
-        of_bits = any(
-            _is_integer(v) and 0 <= v < len(self.values) and self.values[v].kind == "bits" for v in node.inputs
-        )
+        first = node.inputs[0] if node.inputs else 0
+        of_bits = _is_integer(first) and 0 <= first < len(self.values) and self.values[first].kind == "bits"
         channels, height, width = self._concat(node.inputs, "bits" if of_bits else "float32")
         taken = check_pieces(node.pieces, channels)
         self._pack(PACKED_OF_A_CHANNEL * taken)

@@ -170,14 +170,18 @@ class Builder:
     def gather(self, maps: Sequence[Map], index: np.ndarray) -> Map:
         """Channels of maps of one height and width, counted through all of them: bits if all of them are.
 
-        Channels taken of channels that were taken are taken where those were.
+        Channels taken of channels that were taken are taken where those were, unless that is a long list.
         """
         size = (len(index), *maps[0].size[1:])
         shape = size if maps[0].shape == maps[0].size else size[:1]
+        maps, index = _used(maps, index)
+        pieces = pieces_of(index)
         leaves, of_leaves = _leaves(maps)
-        if len(leaves) <= MAX_INPUTS:
-            maps, index = _used(leaves, of_leaves[index])
-        pieces, bits = pieces_of(index), [m.bits for m in maps if m.bits is not None]
+        leaves, flat = _used(leaves, of_leaves[index])
+        pieces_of_leaves = pieces_of(flat)
+        if len(leaves) <= MAX_INPUTS and _length(pieces_of_leaves) <= 2 * _length(pieces):
+            maps, index, pieces = leaves, flat, pieces_of_leaves
+        bits = [m.bits for m in maps if m.bits is not None]
         if len(bits) == len(maps):
             made = self._signs_of(Gather(self.name(), bits, pieces=pieces), size, shape)
         else:
@@ -359,6 +363,10 @@ def _wide(value: Any) -> Any:
 
 def _csv(shape: tuple[int, ...]) -> str:
     return ", ".join(str(s) for s in shape)
+
+
+def _length(pieces: list[tuple[int, ...]]) -> int:
+    return sum(len(piece) for piece in pieces)
 
 
 def _leaves(maps: Sequence[Map]) -> tuple[list[Map], np.ndarray]:

@@ -211,7 +211,7 @@ _LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Maxout: FrozenMaxout,
     MultiSliceSign: FrozenMultiSliceSign,
     Or: FrozenOr,
-    **{kind: FrozenSign for kind in (Sign, RSign, ApproxSign, ApproxRSign)},
+    **dict.fromkeys((Sign, RSign, ApproxSign, ApproxRSign), FrozenSign),
     QuantizedConv2d: FrozenQuantizedConv2d,
     QuantizedLinear: FrozenQuantizedLinear,
 }

@@ -458,10 +458,18 @@ def cat(b: Builder, xs: Any, dim: int = 0) -> Map:
 
 @handles("aten.index_select.default")
 def index_select(b: Builder, x: Any, dim: int, index: Any) -> Map:
+    return _take(b, x, dim, b.constant(index))
+
+
+def _take(b: Builder, x: Any, dim: int, index: Any) -> Map:
+    """Channels by their numbers, or by a slice of them."""
     x = b.plain(x)
-    if dim % (len(x.shape) + 1) != 1 or x.shape not in (x.size, x.size[:1]):
-        raise b.refuse("channels are selected only")
-    return b.gather([x], b.constant(index) % x.size[0])
+    if dim % (len(x.shape) + 1) != 1 or x.size not in (x.shape, (*x.shape, 1, 1)):
+        raise b.refuse("channels alone are selected")
+    numbers = np.arange(x.size[0])[index]
+    if not numbers.size:
+        raise b.refuse("it leaves no channels")
+    return b.gather([x], numbers)
 
 
 @handles("aten.pad.default", "aten.constant_pad_nd.default")
@@ -486,10 +494,10 @@ def slice_(b: Builder, x: Any, dim: int = 0, start: Any = None, end: Any = None,
     """x[:, :, ::s] is a maximum over windows of one pixel, x[:, a:b:s] some of the channels."""
     if isinstance(x, Map) and step == 1 and start in (None, 0) and isinstance(end, int) and end >= 1 << 31:
         return x
+    if isinstance(x, Map) and dim % (len(x.shape) + 1) == 1:
+        return _take(b, x, dim, slice(start, end, step))
     x = b.plain(b.image(x))
     axis = dim % 4
-    if axis == 1:
-        return b.gather([x], np.arange(x.size[0])[start:end:step])
     extent = (None, *x.size)[axis]
     if axis not in (2, 3) or start not in (None, 0) or not (end is None or isinstance(end, int) and end >= extent):
         raise b.refuse(

@@ -40,7 +40,7 @@ class Design:
         layer: nn.Conv2d
         if self.binary:
             mode = "replicate" if padding else "zeros"
-            layer = BinaryConv2d(*window, mode, binary_a=Sign(), binary_w=ScaledTemperatureWeight())
+            layer = BinaryConv2d(*window, padding_mode=mode, binary_a=Sign(), binary_w=ScaledTemperatureWeight())
         else:
             layer = nn.Conv2d(*window)
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -217,7 +217,7 @@ def _boolnet(design: Design, num_classes: int, width: float) -> nn.Module:
 
 
 def basenet(slices: int, binary: bool, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
-    """BaseNet. slices: 1 or 4. binary: false for the float counterpart. width: times the channels, to multiples of 8."""
+    """slices: 1 or 4. binary: false for the float counterpart. width: times the channels, to multiples of 8."""
     return _boolnet(Design(slices, binary=binary), num_classes, width)
 
 
