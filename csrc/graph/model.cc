@@ -87,6 +87,43 @@ void repeat_edge(const EdgeArgs& e) {
   for (int y = 0; y < e.bottom; ++y) copy(behind + y * e.map.row, behind - e.map.row, e.map.row);
 }
 
+// Where a value lies inside another: from byte `byte` of its pixels on.
+struct Inside {
+  int host = -1;
+  int64_t byte = 0;
+};
+
+// Values of bits that a gather does nothing with but put them side by side: they are written where it would put them. A
+// convolution would take the bits behind a value's own for zeros.
+std::vector<Inside> side_by_side(const Graph& g) {
+  std::vector<Inside> inside(g.values.size());
+  std::vector<bool> settled(g.values.size(), false);
+  for (const Node& n : g.nodes)
+    if (n.convolves()) settled[static_cast<size_t>(n.inputs[0])] = true;
+  for (const Node& n : g.nodes) {
+    if (n.op != Op::gather || g.values[static_cast<size_t>(n.inputs[0])].kind != Kind::bits || !only_packs(g, n)) continue;
+    int64_t channels = 0;
+    bool whole = true;
+    for (int id : n.inputs) {
+      const int own = g.values[static_cast<size_t>(id)].channels;
+      whole = whole && own % 16 == 0 && !settled[static_cast<size_t>(id)] && std::count(n.inputs.begin(), n.inputs.end(), id) == 1;
+      channels += own;
+    }
+    whole = whole && channels == n.channels;
+    for (int c = 0; whole && c < n.channels; ++c) whole = n.index[static_cast<size_t>(c)] == c;
+    if (!whole) continue;
+    const int host = n.epilogue[0].value;
+    settled[static_cast<size_t>(host)] = true;
+    int64_t byte = 0;
+    for (int id : n.inputs) {
+      inside[static_cast<size_t>(id)] = {host, byte};
+      settled[static_cast<size_t>(id)] = true;
+      byte += g.values[static_cast<size_t>(id)].channels / 8;
+    }
+  }
+  return inside;
+}
+
 }  // namespace
 
 Model::Model(Graph graph, const std::string& isa, int threads)
@@ -140,12 +177,14 @@ void Model::plan() {
   for (const Output& o : graph_.outputs) last[static_cast<size_t>(o.value)] = last_node;
   for (size_t id = 0; id < count; ++id) ends[last[id]].push_back(static_cast<int>(id));
 
+  const std::vector<Inside> inside = side_by_side(graph_);
   Planner planner;
   std::vector<int64_t> at(count, -1), bytes(count);  // -1: memory of its own
   std::vector<bool> taken_over(count, false);
   places_.resize(count);
   int64_t own = 0;
   const auto place = [&](int id) {
+    if (inside[static_cast<size_t>(id)].host >= 0) return;
     const Value& v = graph_.values[static_cast<size_t>(id)];
     const Halo& halo = halos[static_cast<size_t>(id)];
     const int64_t pixel = v.kind == Kind::bits    ? pixel_bytes(v.channels)
@@ -190,6 +229,7 @@ void Model::plan() {
   arena_ = Buffer<uint8_t>(static_cast<size_t>(shared + own));
   uint8_t* next = arena_.data() + shared;
   for (size_t id = 0; id < count; ++id) {
+    if (inside[id].host >= 0) continue;
     Place& p = places_[id];
     uint8_t* begin = at[id] >= 0 ? arena_.data() + at[id] : next;
     if (at[id] < 0) {
@@ -197,6 +237,11 @@ void Model::plan() {
       next += round_up(bytes[id] + static_cast<int64_t>(kSlack), kAlignment);
     }
     p.map.data = begin + p.halo.top * p.map.row + p.halo.left * p.map.pixel;
+  }
+  for (size_t id = 0; id < count; ++id) {
+    if (inside[id].host < 0) continue;
+    const Map& host = places_[static_cast<size_t>(inside[id].host)].map;
+    places_[id].map = {host.data + inside[id].byte, host.pixel, host.row};
   }
 }
 

@@ -630,14 +630,6 @@ void plan_moves(Task& t, const Graph& g, const Node& n) {
   }
 }
 
-// Whether all that is made of a node's signs is their bits, once.
-bool only_packs(const Graph& g, const Node& n) {
-  const Step& s = n.epilogue[0];
-  if (n.epilogue.size() != 1 || s.kind != StepKind::binarize || s.flip) return false;
-  const float* thresholds = g.floats.data() + s.a.offset;
-  return std::all_of(thresholds, thresholds + s.a.count, [](float x) { return x > -1 && x <= 1; });
-}
-
 void prepare_bits(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
   BitsArgs& a = t.bits;
   for (int id : n.inputs) t.maps.push_back(places[static_cast<size_t>(id)].map);
@@ -648,12 +640,21 @@ void prepare_bits(Task& t, const Graph& g, const Node& n, const std::vector<Plac
   a.either = n.either, a.whole = pixel_bytes(n.channels) * 8 == n.channels;
   a.packed = only_packs(g, n);
   if (a.packed) a.to = places[static_cast<size_t>(n.epilogue[0].value)].map;
+  for (const Map& m : t.maps) a.whole = a.whole && m.pixel == a.to.pixel;
   cut(t, n, 0, a.packed ? a.words : round_up(n.channels, t.kernels->lanes), 1, threads);
+  if (a.packed && t.maps[0].data == a.to.data) t.units.count = 0;  // the inputs lie in the result
   a.units = t.units;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->bits(task.bits, unit, s); };
 }
 
 }  // namespace
+
+bool only_packs(const Graph& g, const Node& n) {
+  const Step& s = n.epilogue[0];
+  if (n.epilogue.size() != 1 || s.kind != StepKind::binarize || s.flip) return false;
+  const float* thresholds = g.floats.data() + s.a.offset;
+  return std::all_of(thresholds, thresholds + s.a.count, [](float x) { return x > -1 && x <= 1; });
+}
 
 Halo halo_of(const Node& n, const Value& in) {
   const auto behind = [](int extent, int out, int kernel, int stride, int pad, int dilation) {

@@ -74,6 +74,9 @@ struct Task {
   Buffer<int32_t> move_begin, window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
 
+// Whether all that is made of a node of bits is their bits, as they are, once.
+bool only_packs(const Graph& graph, const Node& node);
+
 // `zeros` holds as many zeros as the node has channels; `places` is indexed by value. The memory that they and the places
 // point at must outlive the task; the graph's floats and bits need not.
 std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::vector<Place>& places, const float* zeros,

@@ -18,9 +18,11 @@ from netsuke.artifact.graph import (
     Binarize,
     Concat,
     FixedCopy,
+    Gather,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -28,6 +30,7 @@ from netsuke.artifact.graph import (
     PadChannels,
     Quantize,
     Sigmoid,
+    Step,
     Store,
     ToFixed,
     TwoSlope,
@@ -266,6 +269,32 @@ def test_concat_of_every_depth(isa: str, threads: int) -> None:
         join = Concat("join", [0, 2, 3, 1], steps)
         seen = graphs.binary_conv2d(np.random.default_rng(0), channels, 3, (1, 1), inputs=[5], epilogue=[Store(8)])
         graph = Graph("concat", shape, [*nodes, join, seen], [Output(v, 4) for v in (4, 6, 7, 8)])
+        check(graph, isa, some_images(graph, batch=2), threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("read_alone", [False, True])
+def test_signs_that_are_joined(isa: str, threads: int, read_alone: bool) -> None:
+    """Signs of one node that a gather joins may be written where it would put them. read_alone: a convolution reads
+    some by themselves too."""
+    for channels in (8, 16, 17, 32, 48, 64):
+        rng, zero = np.random.default_rng(channels), np.zeros(1, np.float32)
+        signs: list[Step] = [Binarize(graphs.floats(rng, "grid", channels), False, number) for number in (1, 2, 3)]
+        nodes = [
+            graphs.conv2d(rng, 2, channels, (1, 1), epilogue=signs),
+            Gather("join", [1, 2, 3], [Binarize(zero, False, 4)], pieces=[(3 * channels, 0)]),
+            Gather("join again", [4, 3, 1], [Binarize(zero, False, 5)], pieces=[(5 * channels, 0)]),
+            Gather("once more", [3, 2], [Binarize(zero, False, 6)], pieces=[(2 * channels, 0)]),
+            Logic("both", [1, 2], [Store(7), Binarize(zero, False, 8)], kind="or"),
+            Logic("equal", [8, 3], [Binarize(zero, False, 9)], kind="xnor"),
+        ]
+        made = 10
+        for value, groups, count in ((4, 3, 3), (5, 1, 5), (6, 1, 2), (9, 1, 1), *([(2, 1, 1)] if read_alone else [])):
+            node = graphs.binary_conv2d(rng, count * channels, 6, (3, 3), inputs=[value], groups=groups, **SAME)
+            node.padding_mode, node.epilogue = "replicate", [Store(made)]
+            nodes.append(node)
+            made += 1
+        graph = Graph("joined", (2, 7, 9), nodes, [Output(v, 4) for v in (7, *range(10, made))])
         check(graph, isa, some_images(graph, batch=2), threads)
 
 

@@ -58,16 +58,47 @@ void logic_string(const BitsArgs& x, const Row& row) {
   for (; b < bytes; ++b) out[b] = static_cast<uint8_t>(x.either ? p[b] | q[b] : ~(p[b] ^ q[b]));
 }
 
-template <class WordOf>
-void write_words(const BitsArgs& x, const Rows& rows, WordOf word_of) {
-  const int64_t bytes = x.to.pixel < 4 ? x.to.pixel : 4;
+// 2 bytes, or 4.
+template <int bytes>
+inline void store_word(uint8_t* to, uint32_t word) {
+  __builtin_memcpy(to, &word, bytes);
+}
+
+template <int bytes>
+void write_logic(const BitsArgs& x, const Rows& rows) {
   for (int r = 0; r < rows.count; ++r)
     for (int i = 0; i < rows.row[r].count; ++i)
-      for (int w = 0; w < x.words; ++w) {
-        const uint32_t word = word_of(x, rows.row[r], i, w);
-        uint8_t* to = pixel_of(x.to, rows.row[r], i * x.to.pixel + w * 4);
-        __builtin_memcpy(to, &word, static_cast<size_t>(bytes));
+      for (int w = 0; w < x.words; ++w)
+        store_word<bytes>(pixel_of(x.to, rows.row[r], i * x.to.pixel + w * 4), logic_word(x, rows.row[r], i, w));
+}
+
+// What one move brings to one word of every pixel of a stretch.
+template <int bytes, bool spreads>
+void write_move(const BitsMove& m, const uint8_t* from, int64_t step, uint8_t* to, int64_t to_step, int count, bool first) {
+  for (int i = 0; i < count; ++i, from += step, to += to_step) {
+    uint64_t found;
+    __builtin_memcpy(&found, from, 8);
+    const uint32_t run = static_cast<uint32_t>(found >> m.shift);
+    uint32_t word = 0;
+    if (!first) __builtin_memcpy(&word, to, bytes);
+    store_word<bytes>(to, word | (((spreads ? spread(run) : run) << m.place) & m.mask));
+  }
+}
+
+template <int bytes>
+void write_gather(const BitsArgs& x, const Rows& rows) {
+  for (int r = 0; r < rows.count; ++r) {
+    const Row& row = rows.row[r];
+    for (int w = 0; w < x.words; ++w) {
+      uint8_t* to = pixel_of(x.to, row, w * 4);
+      for (int32_t k = x.begin[w]; k < x.begin[w + 1]; ++k) {
+        const BitsMove m = x.moves[k];
+        const Map& from = x.sources[m.source];
+        const auto write = m.spread ? write_move<bytes, true> : write_move<bytes, false>;
+        write(m, pixel_of(from, row, m.byte), from.pixel, to, x.to.pixel, row.count, k == x.begin[w]);
       }
+    }
+  }
 }
 
 template <class WordOf>
@@ -86,8 +117,9 @@ void write_numbers(const BitsArgs& x, const Rows& rows, float* tile, int width, 
 void bits(const BitsArgs& x, int unit, const Scratch& scratch) {
   const Share share = share_of(x.units, unit, 1);
   const Rows rows = {scratch.rows, rows_of(share, x.width, scratch.rows)};
-  if (x.packed && x.moves) return write_words(x, rows, gather_word);
-  if (x.packed && !x.whole) return write_words(x, rows, logic_word);
+  const bool halves = x.to.pixel < 4;
+  if (x.packed && x.moves) return halves ? write_gather<2>(x, rows) : write_gather<4>(x, rows);
+  if (x.packed && !x.whole) return halves ? write_logic<2>(x, rows) : write_logic<4>(x, rows);
   if (x.packed) {
     for (int r = 0; r < rows.count; ++r) logic_string(x, rows.row[r]);
     return;
