@@ -21,6 +21,7 @@ FAST = {
     "real_to_binary_resnet18": 16,
     "xnor_alexnet": 6,
     "meliusnet22": 2 * 17,
+    "bmxnet_resnet18_imagenet": 16 + 4,
 }
 SLOW = {
     "xnor_resnet18": 16,

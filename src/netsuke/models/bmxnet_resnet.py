@@ -19,10 +19,11 @@ from netsuke.artifact.contract import Error
 from netsuke.models import convolutions
 from netsuke.models.convolutions import Convolution
 from netsuke.models.renaming import Names, from_published, renamed
+from netsuke.models.width import scaled
 from netsuke.nn import BinaryConv2d, Sign, SignWeight
 
 EPS = 2e-5
-WIDTHS = (64, 128, 256, 512)
+CHANNELS = 64
 
 # What the arrays of a .params file are called, out of our names.
 _NAMES: Names = (
@@ -73,21 +74,24 @@ class Unit(nn.Module):
 
 
 class BMXNetResNet(nn.Module):
-    """The network with the convolutions that `convolve` makes. RGB less the preprocessing's mean (N, 3, H, W) -> logits."""
+    """The network with the convolutions that `convolve` makes: (N, 3, H, W) -> logits (N, num_classes).
 
-    def __init__(self, convolve: Convolution, num_classes: int) -> None:
+    Its images are RGB, 0 to 255, less the mean of each channel. channels: of the stem and the first stage.
+    """
+
+    def __init__(self, convolve: Convolution, channels: int, num_classes: int) -> None:
         super().__init__()
         self.bn_data = nn.BatchNorm2d(3, EPS)
         self.bn_data.weight.requires_grad_(False)  # fix_gamma
-        self.conv0 = nn.Conv2d(3, WIDTHS[0], 7, 2, 3, bias=False)
-        self.bn0 = nn.BatchNorm2d(WIDTHS[0], EPS)
+        self.conv0 = nn.Conv2d(3, channels, 7, 2, 3, bias=False)
+        self.bn0 = nn.BatchNorm2d(channels, EPS)
         self.pooling0 = nn.MaxPool2d(3, 2, 1)
-        self.stage1 = _stage(convolve, WIDTHS[0], WIDTHS[0], 1)
-        self.stage2 = _stage(convolve, WIDTHS[0], WIDTHS[1], 2)
-        self.stage3 = _stage(convolve, WIDTHS[1], WIDTHS[2], 2)
-        self.stage4 = _stage(convolve, WIDTHS[2], WIDTHS[3], 2)
-        self.bn1 = nn.BatchNorm2d(WIDTHS[3], EPS)
-        self.fc1 = nn.Linear(WIDTHS[3], num_classes)
+        self.stage1 = _stage(convolve, channels, channels, 1)
+        self.stage2 = _stage(convolve, channels, 2 * channels, 2)
+        self.stage3 = _stage(convolve, 2 * channels, 4 * channels, 2)
+        self.stage4 = _stage(convolve, 4 * channels, 8 * channels, 2)
+        self.bn1 = nn.BatchNorm2d(8 * channels, EPS)
+        self.fc1 = nn.Linear(8 * channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pooling0(relu(self.bn0(self.conv0(self.bn_data(x)))))
@@ -102,9 +106,6 @@ def _stage(convolve: Convolution, inputs: int, outputs: int, stride: int) -> nn.
 
 class BMXNet(BMXNetResNet):
     """The binary network; its published file loads: the bits are the signs of the weights."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(PopcountConv, num_classes)
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors = from_published(self, _NAMES, tensors)
@@ -129,8 +130,9 @@ def _unpack(name: str, words: Tensor, shape: torch.Size) -> Tensor:
     """-1 and +1 of bits 0 and 1, the lowest first, in the order (O, C, kh, kw). words: 64 bits each, called float64."""
     bits = np.unpackbits(words.numpy().reshape(-1).view(np.uint8), bitorder="little")
     count = shape.numel()
-    if len(bits) != -(-count // 64) * 64 or bits[count:].any():
-        raise Error(f"{name} has {words.numel()} words of bits: it wants {-(-count // 64)}, with 0 behind the last weight")
+    wanted = -(-count // 64)
+    if words.numel() != wanted or bits[count:].any():
+        raise Error(f"{name} has {words.numel()} words of bits: it wants {wanted}, with 0 behind the last weight")
     return torch.from_numpy(bits[:count].astype(np.float32) * 2 - 1).view(shape)
 
 
@@ -140,6 +142,10 @@ def _pack(weight: Tensor) -> Tensor:
     return torch.from_numpy(np.pad(packed, (0, -len(packed) % 8)).view(np.float64))
 
 
-def bmxnet_resnet18_imagenet(binary: bool, num_classes: int = 1000) -> nn.Module:
-    """binary: false for the float counterpart, which has ReLU for the sign."""
-    return BMXNet(num_classes) if binary else BMXNetResNet(convolutions.rectified, num_classes)
+def bmxnet_resnet18_imagenet(binary: bool, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+    """binary: false for the float counterpart, which has ReLU for the sign.
+
+    width: times the published channels, to a multiple of 8.
+    """
+    make, convolve = (BMXNet, PopcountConv) if binary else (BMXNetResNet, convolutions.rectified)
+    return make(convolve, scaled(CHANNELS, width), num_classes)

@@ -1,4 +1,4 @@
-"""MXNet's `.params` files: a list of named arrays, as `mx.nd.save` of versions before 0.11 writes it (BMXNet's is 0.9)."""
+"""MXNet's `.params` files: a list of named arrays, in the oldest of its layouts (BMXNet is made of MXNet 0.9.3)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ def read_ndarrays(path: Path) -> dict[str, Tensor]:
     arrays, the number of names (uint64), and the names, each behind its length (uint64). An array is the number of axes
     and the length of each (uint32), the kind and the number of its device, its type (int32), and its elements.
 
-    Raises netsuke.Error where the file is missing, damaged or of another kind; it allocates no more than the file holds.
+    Raises netsuke.Error where the file is missing, damaged or of another kind. No memory is taken for what a damaged
+    one claims to hold.
     """
     file = Pieces(path)
     magic, reserved, count = (int(n) for n in file.take(3, "<u8"))
     if (magic, reserved) != (LIST_MAGIC, 0):
         raise Error(f"{path} is no MXNet file of arrays: give a .params file that mx.nd.save wrote")
-    arrays = []
+    arrays: list[Tensor] = []
     while len(arrays) < count:
         arrays.append(_array(file, len(arrays)))
     if int(file.take(1, "<u8")[0]) != count:
@@ -49,7 +50,7 @@ def read_ndarrays(path: Path) -> dict[str, Tensor]:
 def _array(file: Pieces, number: int) -> Tensor:
     axes = int(file.take(1, "<u4")[0])
     if axes in NEWER:
-        raise Error(f"{file.path} is of a later MXNet, whose arrays are not read: only those before 0.11 are")
+        raise Error(f"{file.path} has the layout of a later MXNet, which is not read: only the oldest one is")
     if not 1 <= axes <= MOST_AXES:
         raise Error(f"{file.path} is damaged: array {number} has {axes} axes, not 1 to {MOST_AXES}")
     shape = [int(n) for n in file.take(axes, "<u4")]
