@@ -22,6 +22,7 @@ FAST = {
     "xnor_alexnet": 6,
     "meliusnet22": 2 * 17,
     "boolnet_k4": 16 + 3,
+    "bmxnet_resnet18_imagenet": 16 + 4,
 }
 SLOW = {
     "xnor_resnet18": 16,
