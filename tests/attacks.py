@@ -413,6 +413,27 @@ def divisor_unknown(root: Any) -> None:
     root["nodes"][3]["divisor"] = "outside"
 
 
+# Of every_operator: binary convolution 19 has a padding_mode of ones, 20 of replicate.
+@graph_attack("padding_mode is one of")
+def padding_mode_unknown(root: Any) -> None:
+    root["nodes"][19]["padding_mode"] = "reflect"
+
+
+@graph_attack("padding_mode is one of")
+def padding_mode_that_is_a_list(root: Any) -> None:
+    root["nodes"][19]["padding_mode"] = ["ones"]
+
+
+@graph_attack("a padding_mode of zeros is not written")
+def padding_mode_of_zeros(root: Any) -> None:
+    root["nodes"][20]["padding_mode"] = "zeros"
+
+
+@graph_attack("has the keys")
+def padding_mode_of_a_float_convolution(root: Any) -> None:
+    root["nodes"][0]["padding_mode"] = "ones"
+
+
 @graph_attack("0 or 1")
 def flip_of_two(root: Any) -> None:
     root["nodes"][1]["epilogue"][-1]["flip"] = 2
@@ -573,7 +594,92 @@ def sigmoid_with_a_slope(root: Any) -> None:
 
 @graph_attack("one height and width|differ in size")
 def concat_of_a_mean_and_a_map(root: Any) -> None:
-    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 26}]))
+    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 33}]))
+
+
+def _gather(root: Any, pieces: Any) -> None:
+    """The gather of bits that reads 12 channels with other pieces."""
+    root["nodes"][-4]["pieces"] = pieces
+
+
+@graph_attack("lies outside")
+def gather_of_a_channel_too_many(root: Any) -> None:
+    _gather(root, [[4, 0, 9]])
+
+
+@graph_attack("lies outside")
+def gather_of_a_run_of_no_channel(root: Any) -> None:
+    _gather(root, [[0, 1]])
+
+
+@graph_attack("lies outside")
+def gather_of_2_to_the_31_channels(root: Any) -> None:
+    _gather(root, [[2147483647, 2147483647]])
+
+
+@graph_attack("a count and")
+def gather_of_a_run_without_channels(root: Any) -> None:
+    _gather(root, [[4]])
+
+
+@graph_attack("a count and|holds no number")
+def gather_of_a_name(root: Any) -> None:
+    _gather(root, [[4, "0"]])
+
+
+@graph_attack("a count and")
+def gather_of_a_piece_that_is_a_number(root: Any) -> None:
+    _gather(root, [4, 0])
+
+
+@graph_attack("not empty|wrong length")
+def gather_of_nothing(root: Any) -> None:
+    _gather(root, [])
+
+
+@graph_attack("more than 65536 channels|too many channels")
+def gather_of_65537_channels(root: Any) -> None:
+    _gather(root, [[1, *[0] * 65537]])
+
+
+@graph_attack("as bits|not bits")
+def gather_of_bits_and_floats(root: Any) -> None:
+    root["nodes"][-4]["inputs"] = [4, 3]
+
+
+@graph_attack("as float32|not float32")
+def gather_of_floats_and_bits(root: Any) -> None:
+    root["nodes"][-1]["inputs"] = [3, 4]
+
+
+@graph_attack("as float32|not float32")
+def gather_of_codes(root: Any) -> None:
+    root["nodes"][-1]["inputs"] = [10]
+
+
+@graph_attack("xnor or or|unknown kind")
+def logic_of_another_kind(root: Any) -> None:
+    root["nodes"][-2]["kind"] = "and"
+
+
+@graph_attack("as bits|not bits")
+def logic_of_floats(root: Any) -> None:
+    root["nodes"][-2]["inputs"] = [3, 3]
+
+
+@graph_attack("one shape|shapes")
+def logic_of_two_shapes(root: Any) -> None:
+    root["nodes"][-2]["inputs"] = [28, 4]
+
+
+@graph_attack("two inputs|wrong length")
+def logic_of_three_inputs(root: Any) -> None:
+    root["nodes"][-2]["inputs"] = [28, 28, 28]
+
+
+@graph_attack("two inputs|wrong length")
+def logic_of_one_input(root: Any) -> None:
+    root["nodes"][-2]["inputs"] = [28]
 
 
 @graph_attack("input itself")
@@ -588,7 +694,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 26
+    root["outputs"][0]["value"] = 33
 
 
 @graph_attack("2 or 4")
@@ -752,17 +858,17 @@ def int8_node_that_reads_bits(root: Any) -> None:
 
 @graph_attack("as float32")
 def float_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 26}]))
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 33}]))
 
 
 @graph_attack("as bits")
 def binary_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 26}]})
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 33}]})
 
 
 @graph_attack("as float32")
 def addition_of_uint8(root: Any) -> None:
-    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 26}])
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 33}])
     root["nodes"].append(copy)
 
 
@@ -944,7 +1050,7 @@ def float_added_to_integers(root: Any) -> None:
 
 @graph_attack("as float32, but that value is fixed")
 def fixed_value_added_to_floats(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 26}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 33}]))
 
 
 @graph_attack("as fixed, but that value is uint8")
@@ -954,7 +1060,7 @@ def fixed_convolution_of_8_bit_codes(root: Any) -> None:
 
 @graph_attack("as uint8, but that value is fixed")
 def int8_convolution_of_a_fixed_value(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 26}]})
+    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 33}]})
 
 
 @graph_attack("has the keys")
@@ -1114,9 +1220,9 @@ def epilogue_of_64_steps(root: Any) -> None:
 def multiplications_of_every_kind(root: Any) -> None:
     """By a map, by one factor a channel, by both at once where the map is one pixel; by the node's own input."""
     product = [{"op": "multiply", "value": value} for value in (3, 13, 1, 13)]
-    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 26}]))
-    product = [{"op": "multiply", "value": value} for value in (12, 26, 12)]
-    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 27}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 33}]))
+    product = [{"op": "multiply", "value": value} for value in (12, 33, 12)]
+    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 34}]))
 
 
 @edge
@@ -1135,7 +1241,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 26}],
+            "epilogue": [{"op": "store", "out": 33}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -1150,7 +1256,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 26}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 33}]
 
 
 @edge
@@ -1203,7 +1309,7 @@ def zero_points_of_255(root: Any) -> None:
 def int8_window_of_padding_only(root: Any) -> None:
     """Every tap holds the zero point: sums of 0."""
     root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 26}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 33}]
 
 
 @edge
@@ -1217,6 +1323,15 @@ def int8_weights_of_a_binary_convolution_and_of_bytes_shared(parts: Parts) -> by
     root = json.loads(parts.text)
     root["nodes"][8]["weight"][0] = 0
     return with_text(parts, dump(root))
+
+
+@edge_file
+def one_border_class_where_padding_counts(parts: Parts) -> bytes:
+    """With a padding of zeros, their tables would be too large."""
+    root = json.loads(parts.text)
+    root["input"] = {"shape": [3, 40, 40]}
+    _binary_nodes(root, 400, channels=1, kernel=[15, 15], padding=[14] * 4, depth=3, padding_mode="replicate")
+    return with_text(replace(parts, floats=_ones(64), bits=bytes(85)), dump(root))
 
 
 @edge_file

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from netsuke.artifact.graph import (
+    PADDING_MODES,
     Add,
     Affine,
     AveragePool,
@@ -21,10 +23,12 @@ from netsuke.artifact.graph import (
     FixedCopy,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -354,7 +358,16 @@ def every_operator(seed: int = 0) -> Graph:
         FixedCopy("sum", [22], [Add(22), Clamp(0 * high, high), Add(22), Store(25)]),
     ]
     outputs = [Output(9, 2), Output(3, 4), Output(11, 4), Output(14, 4), Output(15, 2), Output(17, 4)]
-    outputs += [Output(20, 4), Output(23, 2), Output(25, 4)]
+    for out, mode in ((26, "ones"), (27, "replicate")):
+        window = {"padding": (1, 2, 2, 0), "stride": (2, 1), "padding_mode": mode}
+        nodes.append(binary_conv2d(rng, 6, 3, (3, 3), name=mode, inputs=[4], epilogue=[Store(out)], **window))
+    nodes += [
+        Gather("take", [4, 2], [Binarize(c(1) * 0, False, 28), Store(29)], pieces=[(3, 0, 6), (2, 10)]),
+        Logic("both", [28, 28], [Binarize(c(1) * 0, False, 30)], kind="xnor"),
+        Logic("either", [30, 28], [Store(31)], kind="or"),
+        Gather("swap", [3], [Store(32)], pieces=[(3, 3, 0)]),
+    ]
+    outputs += [Output(20, 4), Output(23, 2), Output(25, 4), Output(26, 4), Output(27, 4), Output(31, 2), Output(32, 4)]
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
@@ -559,6 +572,7 @@ def convolutions(draw: st.DrawFn, channels: int = 40, size: int = 9, whole_map: 
 def binary_convolutions(draw: st.DrawFn, channels: int = 150, size: int = 9, whole_map: bool = False) -> Graph:
     """A graph whose node 1 is one binary convolution. whole_map: its kernel is the map, as a linear layer's."""
     shape, fields = draw(_single(channels, size, whole_map))
+    fields["padding_mode"] = draw(st.sampled_from(PADDING_MODES))
     node = binary_conv2d(draw(seeds()), shape[0], fields.pop("outputs"), fields.pop("kernel"), **fields)
     if draw(st.booleans()):
         node.beta_w = np.zeros_like(node.beta_w)
@@ -609,6 +623,42 @@ def _single(draw: st.DrawFn, channels: int, size: int, whole_map: bool) -> tuple
         window = draw(windows(height, width))
     style = draw(st.sampled_from(STYLES))
     return (groups * depth, height, width), {"outputs": outputs, "groups": groups, "style": style, **window}
+
+
+@st.composite
+def channel_pieces(draw: st.DrawFn, channels: int) -> list[tuple[int, ...]]:
+    """Pieces of a gather over so many channels: runs, runs in turn, single channels."""
+    pieces = []
+    for _ in range(draw(st.integers(1, 4))):
+        count = draw(st.one_of(st.integers(1, channels), st.just(max(1, channels // 2))))
+        firsts = draw(st.lists(st.integers(0, channels - count), min_size=1, max_size=3))
+        pieces.append((count, *firsts))
+    return pieces
+
+
+@st.composite
+def bits_nodes(draw: st.DrawFn) -> Graph:
+    """A graph of gathers and logic of bits, which are read as bits alone, by another threshold, and as numbers."""
+    rng = draw(seeds())
+    shape = (draw(st.integers(1, 150)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    nodes: list[Node] = [
+        Identity(f"bits {i}", [0], [Binarize(floats(rng, "normal", shape[0]) / 2, False, i)]) for i in (1, 2)
+    ]
+    nodes.append(
+        Logic(
+            "logic", [1, 2], [Binarize(np.zeros(1, np.float32), False, 3)], kind=draw(st.sampled_from(["xnor", "or"]))
+        )
+    )
+    inputs = draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3))
+    pieces = draw(channel_pieces(len(inputs) * shape[0]))
+    nodes.append(Gather("gather", inputs, [Binarize(np.ones(1, np.float32), False, 4)], pieces=pieces))
+    channels = sum(count * len(firsts) for count, *firsts in pieces)
+    other = floats(rng, "normal", channels)
+    numbers: list[Step] = [Store(5), Binarize(other, True, 6), Affine(other, other), Store(7)]
+    nodes.append(Gather("numbers", [4], numbers, pieces=[(channels, 0)]))
+    nodes.append(Logic("of the gather", [4, 6], [Store(8)], kind="xnor"))
+    nodes.append(Logic("of bits", [3, 1], [Store(9)], kind="or"))
+    return Graph("bits", shape, nodes, [Output(v, 4) for v in (5, 7, 8, 9)])
 
 
 @st.composite
@@ -667,12 +717,16 @@ class _Growth:
 
     def node(self, position: int) -> Node:
         operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
-        operators += ["binary_conv2d"] * 5 if self.binary and self.ids("bits") else []
+        operators += ["gather"]
+        operators += (
+            [*["binary_conv2d"] * 5, "gather_bits", "gather_bits", "logic"] if self.binary and self.ids("bits") else []
+        )
         operators += ["int8_conv2d"] * 5 if self.ids("uint8") else []
         fixed = ["fixed_conv2d", "fixed_conv2d", "fixed_max_pool", "fixed_average_pool", "fixed_copy"]
         operators += fixed if self.ids("fixed") and self.fixed else []
         operator = self.draw(st.sampled_from(operators))
-        kind = {"binary_conv2d": "bits", "int8_conv2d": "uint8", **dict.fromkeys(fixed, "fixed")}.get(
+        of_bits = ("binary_conv2d", "gather_bits", "logic")
+        kind = {**dict.fromkeys(of_bits, "bits"), "int8_conv2d": "uint8", **dict.fromkeys(fixed, "fixed")}.get(
             operator, "float32"
         )
         source = self.draw(st.sampled_from(self.ids(kind)))
@@ -692,6 +746,7 @@ class _Growth:
     def make_binary_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         if self.draw(st.booleans()):
             common["beta_w"] = None
+        common["padding_mode"] = self.draw(st.sampled_from(PADDING_MODES))
         return self._convolution(binary_conv2d, common, shape)
 
     def make_int8_conv2d(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
@@ -763,6 +818,19 @@ class _Growth:
             inputs = [i for i in inputs if self.codes[i][0] <= least * 2**30]
         channels = sum(self.values[index][1][0] for index in inputs)
         return made(**{**common, "inputs": inputs}), (channels, *shape[1:])
+
+    def make_gather(self, common: dict[str, Any], shape: Shape, kind: str = "float32") -> tuple[Node, Shape]:
+        node, joined = self._joined(Gather, kind, {**common, "pieces": []}, shape)
+        pieces = self.draw(channel_pieces(joined[0]))
+        return replace(node, pieces=pieces), (sum(count * len(firsts) for count, *firsts in pieces), *shape[1:])  # type: ignore[call-arg]
+
+    def make_gather_bits(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        return self.make_gather(common, shape, "bits")
+
+    def make_logic(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        other = self.draw(st.sampled_from([i for i in self.ids("bits") if self.values[i][1] == shape]))
+        inputs = [*common["inputs"], other]
+        return Logic(**{**common, "inputs": inputs}, kind=self.draw(st.sampled_from(["xnor", "or"]))), shape
 
     def make_identity(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         return Identity(**common), shape

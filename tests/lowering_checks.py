@@ -108,6 +108,10 @@ def dot_product_graph(node: BinaryConv2d, shape: tuple[int, ...]) -> Graph:
 def exact_dot(node: BinaryConv2d, bits: np.ndarray) -> np.ndarray:
     """The same sum by torch, in float64, where whole numbers are exact."""
     top, left, bottom, right = node.padding
-    x = F.pad(torch.from_numpy(bits).double(), (left, right, top, bottom))
+    x, pads = torch.from_numpy(bits).double(), (left, right, top, bottom)
+    if node.padding_mode == "replicate":
+        x = F.pad(x, pads, mode="replicate")
+    else:
+        x = F.pad(x, pads, value=float(node.padding_mode == "ones"))
     weight = torch.from_numpy(node.weight.astype(np.float64).transpose(0, 3, 1, 2))
     return F.conv2d(x, weight, None, node.stride, 0, node.dilation, node.groups).numpy()

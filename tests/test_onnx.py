@@ -24,11 +24,14 @@ import netsuke
 from lowering_checks import runner
 from netsuke import Error, FixedPoint, artifact
 from netsuke.artifact.graph import (
+    Binarize,
     BinaryConv2d,
     Concat,
+    Gather,
     Graph,
     Identity,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Node,
     Output,
@@ -94,6 +97,21 @@ def test_every_kind_of_node_and_step_has_its_function() -> None:
 
     assert set(NODES) == set(Node.__subclasses__()) - {BinaryConv2d}
     assert set(STEPS) == set(get_args(Step))
+
+
+def test_bits_are_numbers() -> None:
+    """Logic and channels of bits: with the reference's bits."""
+    threshold, shape = np.float32([0.5, -0.5, 0]), (3, 4, 5)
+    nodes: list[Node] = [
+        Identity("bits", [0], [Binarize(threshold, False, 1), Binarize(threshold[:1], True, 2)]),
+        Logic("equal", [1, 2], [Binarize(np.zeros(1, np.float32), False, 3), Store(4)], kind="xnor"),
+        Logic("either", [3, 1], [Store(5)], kind="or"),
+        Gather("take", [3, 1], [Store(6)], pieces=[(2, 1, 4), (1, 0)]),
+        Gather("swap", [6], [Store(7)], pieces=[(1, 4, 0)]),
+    ]
+    graph = Graph("bits", shape, nodes, [Output(v, 4) for v in (4, 5, 6, 7)])
+    images = graphs.images(np.random.default_rng(0), "normal", 2, shape)
+    assert_close(run(encode(graph), images), expected(graph, images), tolerance=0)
 
 
 def near_a_tie(graph: Graph, images: np.ndarray) -> bool:

@@ -33,6 +33,7 @@ class Fields {
     ++used_;
     return *found;
   }
+  bool has(const char* key) const { return json_.find(key) != nullptr; }
   int64_t integer(const char* key, int64_t low, int64_t high) {
     const int64_t n = get(key, Json::Kind::integer).number;
     if (n < low || n > high) refuse(where_, std::string("'") + key + "' is out of bounds");

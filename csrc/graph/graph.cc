@@ -152,8 +152,12 @@ struct Reader {
             "there are bits past the last weight");
     check(g.floats[static_cast<size_t>(n.activation.offset)] != 0, f.where(), "alpha_a is 0");
     n.weight_offset = floats(f, "weight_offset", n.channels, true);
-    const size_t rows = border_axis(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]).classes.size();
-    const size_t columns = border_axis(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]).classes.size();
+    if (f.has("padding_mode")) {
+      const std::string& mode = f.text("padding_mode");
+      check(mode == "ones" || mode == "replicate", f.where(), "unknown padding_mode");
+      n.outside = mode == "ones" ? Outside::ones : Outside::replicate;
+    }
+    const size_t rows = border_axis(n, in, 0).classes.size(), columns = border_axis(n, in, 1).classes.size();
     border_table += static_cast<int64_t>(rows * columns) * round_up(n.channels, 16);
     check(border_table <= MAX_BORDER_TABLE, f.where(), "there are too many border classes");
   }
@@ -277,6 +281,35 @@ struct Reader {
     n.epilogue.push_back(s);
   }
 
+  static int64_t most_inputs(Op op) {
+    return op == Op::concat || op == Op::fixed_copy || op == Op::gather ? MAX_INPUTS : op == Op::logic ? 2 : 1;
+  }
+
+  bool is_bits(const Json& id) const {
+    const bool made = id.kind == Json::Kind::integer && id.number < static_cast<int64_t>(g.values.size());
+    return made && g.values[static_cast<size_t>(id.number)].kind == Kind::bits;
+  }
+
+  // The channels that a gather takes of so many. Returns their number.
+  int64_t gathered(Fields& f, Node& n, int64_t of) {
+    constexpr int64_t kPackedOfAChannel = 8;
+    for (const Json& piece : f.array("pieces", 1, MAX_CHANNELS)) {
+      check(piece.kind == Json::Kind::array && piece.items.size() >= 2, f.where(), "a piece is not a count and channels");
+      for (const Json& number : piece.items) check(number.kind == Json::Kind::integer, f.where(), "a piece holds no number");
+      const int64_t count = piece.items[0].number, runs = static_cast<int64_t>(piece.items.size()) - 1;
+      check(count >= 1 && count <= of, f.where(), "a piece lies outside the channels");
+      for (int64_t k = 1; k <= runs; ++k)
+        check(piece.items[static_cast<size_t>(k)].number <= of - count, f.where(), "a piece lies outside the channels");
+      check(static_cast<int64_t>(n.index.size()) + count * runs <= MAX_CHANNELS, f.where(), "there are too many channels");
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t k = 1; k <= runs; ++k)
+          n.index.push_back(static_cast<int>(piece.items[static_cast<size_t>(k)].number + i));
+    }
+    packed += kPackedOfAChannel * static_cast<int64_t>(n.index.size());
+    check(packed <= MAX_PACKED, f.where(), "the weights together are too large");
+    return static_cast<int64_t>(n.index.size());
+  }
+
   void node(const Json& json, size_t index) {
     Fields f(json, "node " + std::to_string(index));
     Node n;
@@ -284,19 +317,21 @@ struct Reader {
     check(static_cast<int64_t>(n.name.size()) <= MAX_NAME, f.where(), "its name is too long");
     constexpr const char* kOps[] = {"conv2d",         "binary_conv2d",      "int8_conv2d", "fixed_conv2d",
                                     "fixed_max_pool", "fixed_average_pool", "fixed_copy",  "max_pool",
-                                    "average_pool",   "pad_channels",       "concat",      "identity"};
+                                    "average_pool",   "pad_channels",       "concat",      "gather",
+                                    "logic",          "identity"};
     size_t op = 0;
     while (op < std::size(kOps) && n.op_name != kOps[op]) ++op;
     if (op == std::size(kOps)) refuse(f.where(), "there is no operator '" + n.op_name + "'");
     n.op = static_cast<Op>(op);
 
     const int64_t made = static_cast<int64_t>(g.values.size());
-    const Kind reads = n.op == Op::binary_conv2d ? Kind::bits
+    const std::vector<Json>& inputs = f.array("inputs", n.op == Op::logic ? 2 : 1, most_inputs(n.op));
+    const Kind reads = n.op == Op::binary_conv2d || n.op == Op::logic || (n.op == Op::gather && is_bits(inputs[0]))
+                           ? Kind::bits
                        : n.op == Op::int8_conv2d ? Kind::uint8
                        : n.fixed()               ? Kind::fixed
                                                  : Kind::float32;
-    const bool joins = n.op == Op::concat || n.op == Op::fixed_copy;
-    for (const Json& id : f.array("inputs", 1, joins ? MAX_INPUTS : 1)) {
+    for (const Json& id : inputs) {
       check(id.kind == Json::Kind::integer, f.where(), "an input is not a number");
       value(id.number, reads, made, f.where());
       n.inputs.push_back(static_cast<int>(id.number));
@@ -308,9 +343,16 @@ struct Reader {
     } else if (n.pools()) {
       if (n.fixed()) n.zero = in.zero, n.unit = {in.exponent};
       pooling(f, n, in);
-    } else if (joins || n.op == Op::pad_channels) {
+    } else if (n.op == Op::logic) {
+      const std::string& kind = f.text("kind");
+      check(kind == "xnor" || kind == "or", f.where(), "unknown kind");
+      n.either = kind == "or";
+      const Value& other = g.values[static_cast<size_t>(n.inputs[1])];
+      check(other.channels == in.channels && other.height == in.height && other.width == in.width, f.where(),
+            "the shapes of its inputs differ");
+    } else if (n.op != Op::identity) {
       int64_t channels = 0;
-      if (n.op != Op::concat) {
+      if (n.op == Op::pad_channels || n.op == Op::fixed_copy) {
         n.before = static_cast<int>(f.integer("before", 0, MAX_CHANNELS));
         channels = n.before + f.integer("after", 0, MAX_CHANNELS);
       }
@@ -323,6 +365,7 @@ struct Reader {
       }
       for (int id : n.inputs)
         if (n.fixed()) check_shift(g.values[static_cast<size_t>(id)].exponent - n.unit[0], f.where());
+      if (n.op == Op::gather) channels = gathered(f, n, channels);
       check(channels <= MAX_CHANNELS, f.where(), "there are too many channels");
       n.channels = static_cast<int>(channels);
     }
@@ -385,6 +428,12 @@ BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int
     axis.of[static_cast<size_t>(p)] = static_cast<int>(i);
   }
   return axis;
+}
+
+BorderAxis border_axis(const Node& n, const Value& in, int axis) {
+  const int out = axis ? n.out_w : n.out_h;
+  if (n.outside != Outside::zeros) return {{{0, n.kernel[axis]}}, std::vector<int>(static_cast<size_t>(out), 0)};
+  return border_axis(axis ? in.width : in.height, out, n.kernel[axis], n.stride[axis], n.padding[axis], n.dilation[axis]);
 }
 
 Graph read_graph(const uint8_t* data, size_t size, int threads) {

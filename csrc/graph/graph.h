@@ -44,8 +44,13 @@ enum class Op {
   average_pool,
   pad_channels,
   concat,
+  gather,
+  logic,
   identity
 };
+
+// What the taps outside the image see, a binary convolution's padding_mode: nothing, +1, or the nearest pixel.
+enum class Outside { zeros, ones, replicate };
 
 constexpr int kAverageBits = 22;  // of the fraction by which a fixed_average_pool multiplies
 
@@ -58,12 +63,15 @@ struct Node {
   int out_h = 0, out_w = 0;
   int kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, padding[4] = {0, 0, 0, 0};
   int groups = 1;
+  Outside outside = Outside::zeros;
   Range weight, bias, activation, weight_offset, weight_scale;
   int zero = 0, weight_bits = 8;  // int8_conv2d, fixed_conv2d: of what it reads, of a weight
   std::vector<int> unit;         // of a fixed-point node, by channel or one for all: 1 stands for 2^unit
   int multiplier = 1;            // fixed_average_pool
   bool inside_divisor = false;
   int before = 0;                // pad_channels
+  std::vector<int> index;        // gather: which of the inputs' channels
+  bool either = false;           // logic: or, else xnor
 
   bool convolves() const { return op <= Op::fixed_conv2d; }
   bool fixed() const { return op >= Op::fixed_conv2d && op <= Op::fixed_copy; }
@@ -115,5 +123,8 @@ struct BorderAxis {
   std::vector<int> of;  // by row
 };
 BorderAxis border_axis(int extent, int out, int kernel, int stride, int pad, int dilation);
+
+// Of a binary convolution's rows (axis 0) or columns. Where taps outside the image count like others there is one class.
+BorderAxis border_axis(const Node& convolution, const Value& input, int axis);
 
 }  // namespace netsuke

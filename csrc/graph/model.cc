@@ -52,15 +52,76 @@ class Planner {
 };
 
 // The least halo that serves both readers of a value. A map of which the halo would be the larger part gets none (a small
-// file must not ask for much memory), and so does one whose readers want different bytes there: windows are gathered then.
+// file must not ask for much memory), and so does one whose readers want something else there: windows are gathered then.
 Halo widened(const Halo& a, const Halo& b, const Value& v) {
   if (!b.any()) return a;
-  if (a.any() && a.fill != b.fill) return a;
+  if (a.any() && !a.like(b)) return a;
   const Halo both = {std::max(a.top, b.top), std::max(a.left, b.left), std::max(a.bottom, b.bottom),
-                     std::max(a.right, b.right), b.fill};
+                     std::max(a.right, b.right), b.fill, b.outside};
   const int64_t pixels = int64_t{v.height} * v.width;
   const int64_t padded = int64_t{both.top + v.height + both.bottom} * (both.left + v.width + both.right);
   return padded <= 2 * pixels ? both : a;
+}
+
+// What a value's memory holds before any run: its halo, unless that repeats the pixels of each run.
+void surround(uint8_t* begin, int64_t bytes, const Place& p, int channels) {
+  std::memset(begin, p.halo.fill, static_cast<size_t>(bytes));
+  if (p.halo.outside != Outside::ones) return;
+  const Buffer<uint8_t> pixel = pixel_of_ones(channels);
+  for (int64_t at = 0; at + p.map.pixel <= bytes; at += p.map.pixel)
+    std::memcpy(begin + at, pixel.data(), static_cast<size_t>(p.map.pixel));
+}
+
+// Copies the pixels at the edges of a map into its halo.
+void repeat_edge(const EdgeArgs& e) {
+  const auto copy = [&](uint8_t* to, const uint8_t* from, int64_t n) { std::memcpy(to, from, static_cast<size_t>(n)); };
+  for (int64_t y = 0; y < e.height; ++y) {
+    uint8_t* row = e.map.data + y * e.map.row;
+    for (int x = 1; x <= e.left; ++x) copy(row - x * e.map.pixel, row, e.map.pixel);
+    const uint8_t* last = row + (e.width - 1) * e.map.pixel;
+    for (int x = 0; x < e.right; ++x) copy(row + (e.width + x) * e.map.pixel, last, e.map.pixel);
+  }
+  uint8_t* first = e.map.data - e.left * e.map.pixel;
+  for (int y = 1; y <= e.top; ++y) copy(first - y * e.map.row, first, e.map.row);
+  uint8_t* behind = first + e.height * e.map.row;
+  for (int y = 0; y < e.bottom; ++y) copy(behind + y * e.map.row, behind - e.map.row, e.map.row);
+}
+
+// Where a value lies inside another: from byte `byte` of its pixels on.
+struct Inside {
+  int host = -1;
+  int64_t byte = 0;
+};
+
+// Values of bits that a gather does nothing with but put them side by side: they are written where it would put them. A
+// convolution would take the bits behind a value's own for zeros.
+std::vector<Inside> side_by_side(const Graph& g) {
+  std::vector<Inside> inside(g.values.size());
+  std::vector<bool> settled(g.values.size(), false);
+  for (const Node& n : g.nodes)
+    if (n.convolves()) settled[static_cast<size_t>(n.inputs[0])] = true;
+  for (const Node& n : g.nodes) {
+    if (n.op != Op::gather || g.values[static_cast<size_t>(n.inputs[0])].kind != Kind::bits || !only_packs(g, n)) continue;
+    int64_t channels = 0;
+    bool whole = true;
+    for (int id : n.inputs) {
+      const int own = g.values[static_cast<size_t>(id)].channels;
+      whole = whole && own % 16 == 0 && !settled[static_cast<size_t>(id)] && std::count(n.inputs.begin(), n.inputs.end(), id) == 1;
+      channels += own;
+    }
+    whole = whole && channels == n.channels;
+    for (int c = 0; whole && c < n.channels; ++c) whole = n.index[static_cast<size_t>(c)] == c;
+    if (!whole) continue;
+    const int host = n.epilogue[0].value;
+    settled[static_cast<size_t>(host)] = true;
+    int64_t byte = 0;
+    for (int id : n.inputs) {
+      inside[static_cast<size_t>(id)] = {host, byte};
+      settled[static_cast<size_t>(id)] = true;
+      byte += g.values[static_cast<size_t>(id)].channels / 8;
+    }
+  }
+  return inside;
 }
 
 }  // namespace
@@ -116,12 +177,14 @@ void Model::plan() {
   for (const Output& o : graph_.outputs) last[static_cast<size_t>(o.value)] = last_node;
   for (size_t id = 0; id < count; ++id) ends[last[id]].push_back(static_cast<int>(id));
 
+  const std::vector<Inside> inside = side_by_side(graph_);
   Planner planner;
   std::vector<int64_t> at(count, -1), bytes(count);  // -1: memory of its own
   std::vector<bool> taken_over(count, false);
   places_.resize(count);
   int64_t own = 0;
   const auto place = [&](int id) {
+    if (inside[static_cast<size_t>(id)].host >= 0) return;
     const Value& v = graph_.values[static_cast<size_t>(id)];
     const Halo& halo = halos[static_cast<size_t>(id)];
     const int64_t pixel = v.kind == Kind::bits    ? pixel_bytes(v.channels)
@@ -166,13 +229,19 @@ void Model::plan() {
   arena_ = Buffer<uint8_t>(static_cast<size_t>(shared + own));
   uint8_t* next = arena_.data() + shared;
   for (size_t id = 0; id < count; ++id) {
+    if (inside[id].host >= 0) continue;
     Place& p = places_[id];
     uint8_t* begin = at[id] >= 0 ? arena_.data() + at[id] : next;
     if (at[id] < 0) {
-      std::memset(begin, p.halo.fill, static_cast<size_t>(bytes[id]));
+      surround(begin, bytes[id], p, graph_.values[id].channels);
       next += round_up(bytes[id] + static_cast<int64_t>(kSlack), kAlignment);
     }
     p.map.data = begin + p.halo.top * p.map.row + p.halo.left * p.map.pixel;
+  }
+  for (size_t id = 0; id < count; ++id) {
+    if (inside[id].host < 0) continue;
+    const Map& host = places_[static_cast<size_t>(inside[id].host)].map;
+    places_[id].map = {host.data + inside[id].byte, host.pixel, host.row};
   }
 }
 
@@ -207,6 +276,7 @@ void Model::run_node(int index) {
     const Context& x = *static_cast<const Context*>(c);
     x.task->run(*x.task, unit, x.scratch[thread]);
   };
+  if (task.edge.map.data) repeat_edge(task.edge);
   if (task.units.in_order)
     for (int unit = 0; unit < task.units.count; ++unit) run(&context, unit, 0);
   else

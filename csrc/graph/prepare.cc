@@ -221,8 +221,7 @@ std::vector<int> end_parts(Task& t, const BorderAxis& columns) {
 // tap_sums[o][ky][kx] is the sum of s_w over one tap.
 void border_tables(Task& t, const Graph& g, const Node& n, const Value& in, const std::vector<int32_t>& tap_sums) {
   const int kh = n.kernel[0], kw = n.kernel[1], of_group = in.channels / n.groups;
-  const BorderAxis rows = border_axis(in.height, n.out_h, kh, n.stride[0], n.padding[0], n.dilation[0]);
-  const BorderAxis columns = border_axis(in.width, n.out_w, kw, n.stride[1], n.padding[1], n.dilation[1]);
+  const BorderAxis rows = border_axis(n, in, 0), columns = border_axis(n, in, 1);
   const size_t classes = rows.classes.size() * columns.classes.size();
   const int64_t stride = round_up(n.channels, 16);
   const auto taps_inside = [](const BorderAxis::Class& c) { return c.end - c.first; };
@@ -287,6 +286,7 @@ void describe_windows(Conv& c, const Node& n, const Value& in, const Place& from
   c.group_bytes = group_bits % 8 ? 0 : group_bits / 8;
   const Halo needed = halo_of(n, in);
   c.fill = needed.fill;
+  c.replicate = n.outside == Outside::replicate;
   c.gathered = !from.halo.holds(needed) || (c.groups > 1 && c.group_bytes == 0);
   const bool joined = kw == 1 || (c.groups == 1 && n.dilation[1] == 1 && map.pixel == tap_bytes);
   c.segment_taps = joined ? kw : 1;
@@ -374,6 +374,12 @@ void prepare_binary(Task& t, const Graph& g, const Node& n, const Value& in, con
     }
   });
   border_tables(t, g, n, in, tap_sums);
+  if (c.gathered && n.outside == Outside::ones) {
+    t.outside = pixel_of_ones(in.channels);
+    c.outside = t.outside.data();
+  }
+  if (!c.gathered && c.replicate && from.halo.any())
+    t.edge = {from.map, in.height, in.width, from.halo.top, from.halo.left, from.halo.bottom, from.halo.right};
   // Of large kernels the rows would take much memory.
   t.binary.by_columns = t.binary.offset && !c.gathered && c.groups == 1 && c.segment_taps == n.kernel[1] &&
                         n.dilation[0] == 1 && n.kernel[0] <= 7 && n.stride[0] <= 4;
@@ -545,9 +551,39 @@ void prepare_fixed_copy(Task& t, const Graph& g, const Node& n, const std::vecto
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->fixed_copy(task.fixed_copy, unit, s); };
 }
 
+// Which input a channel lies in, and where there, counting through all of them.
+struct Channel {
+  int input, channel;
+};
+
+std::vector<Channel> channels_of(const Graph& g, const Node& n) {
+  std::vector<Channel> all;
+  for (size_t i = 0; i < n.inputs.size(); ++i)
+    for (int c = 0; c < g.values[static_cast<size_t>(n.inputs[i])].channels; ++c) all.push_back({static_cast<int>(i), c});
+  return all;
+}
+
+// The sources of a gather of floats: a run of channels each.
+void gather_sources(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places) {
+  const std::vector<Channel> all = channels_of(g, n);
+  for (size_t k = 0; k < n.index.size();) {
+    const Channel first = all[static_cast<size_t>(n.index[k])];
+    size_t end = k + 1;
+    while (end < n.index.size() && n.index[end] == n.index[end - 1] + 1 &&
+           all[static_cast<size_t>(n.index[end])].input == first.input)
+      ++end;
+    Map map = places[static_cast<size_t>(n.inputs[static_cast<size_t>(first.input)])].map;
+    map.data += first.channel * 4;
+    t.sources.push_back({map, static_cast<int>(end - k), static_cast<int>(k)});
+    k = end;
+  }
+}
+
 void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
   int at = n.before;
+  if (n.op == Op::gather) gather_sources(t, g, n, places);
   for (int id : n.inputs) {
+    if (n.op == Op::gather) break;
     const Place& place = places[static_cast<size_t>(id)];
     const int channels = g.values[static_cast<size_t>(id)].channels;
     t.sources.push_back({place.map, channels, at});
@@ -557,14 +593,68 @@ void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Plac
   a.width = n.out_w;
   // Each source's channels fill whole vectors of the result by themselves: no tile between the maps.
   a.direct = n.op != Op::pad_channels;
-  for (const CopySource& s : t.sources) a.direct = a.direct && s.at % 16 == 0;
+  for (const CopySource& s : t.sources)
+    a.direct = a.direct && s.at % 16 == 0 && (n.op != Op::gather || s.channels % 16 == 0);
   a.sources = t.sources.data(), a.source_count = static_cast<int>(t.sources.size());
   cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
   a.units = t.units;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->copy(task.copy, unit, s); };
 }
 
+// Cuts the bits of every word of a gather into moves, the longest first.
+void plan_moves(Task& t, const Graph& g, const Node& n) {
+  const std::vector<Channel> all = channels_of(g, n);
+  const int words = (n.channels + 31) / 32;
+  t.move_begin = Buffer<int32_t>(static_cast<size_t>(words + 1));
+  for (int w = 0; w < words; ++w) {
+    const int count = std::min(32, n.channels - 32 * w);
+    const auto from = [&](int bit) { return all[static_cast<size_t>(n.index[static_cast<size_t>(32 * w + bit)])]; };
+    uint32_t left = count == 32 ? ~0u : (1u << count) - 1;
+    while (left) {
+      const int place = __builtin_ctz(left);
+      const Channel first = from(place);
+      uint32_t mask[2] = {0, 0};  // of a run, of a run with gaps
+      for (int bit = place; bit < count; ++bit)
+        for (int gap = 0; gap < 2; ++gap) {
+          const Channel c = from(bit);
+          const bool in_run = (bit - place) % (gap + 1) == 0 && c.input == first.input &&
+                              c.channel == first.channel + (bit - place) / (gap + 1);
+          mask[gap] |= uint32_t{in_run} << bit;
+        }
+      const bool spread = __builtin_popcount(mask[1] & left) > __builtin_popcount(mask[0] & left);
+      t.moves.push_back({mask[spread] & left, first.input, first.channel / 8, static_cast<uint8_t>(first.channel % 8),
+                         static_cast<uint8_t>(place), spread});
+      left &= ~mask[spread];
+    }
+    t.move_begin[static_cast<size_t>(w + 1)] = static_cast<int32_t>(t.moves.size());
+  }
+}
+
+void prepare_bits(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
+  BitsArgs& a = t.bits;
+  for (int id : n.inputs) t.maps.push_back(places[static_cast<size_t>(id)].map);
+  if (n.op == Op::gather) plan_moves(t, g, n);
+  a.width = n.out_w, a.sources = t.maps.data();
+  a.moves = n.op == Op::gather ? t.moves.data() : nullptr, a.begin = t.move_begin.data();
+  a.words = (n.channels + 31) / 32, a.last_mask = ~0u >> (32 * a.words - n.channels);
+  a.either = n.either, a.whole = pixel_bytes(n.channels) * 8 == n.channels;
+  a.packed = only_packs(g, n);
+  if (a.packed) a.to = places[static_cast<size_t>(n.epilogue[0].value)].map;
+  for (const Map& m : t.maps) a.whole = a.whole && m.pixel == a.to.pixel;
+  cut(t, n, 0, a.packed ? a.words : round_up(n.channels, t.kernels->lanes), 1, threads);
+  if (a.packed && t.maps[0].data == a.to.data) t.units.count = 0;  // the inputs lie in the result
+  a.units = t.units;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->bits(task.bits, unit, s); };
+}
+
 }  // namespace
+
+bool only_packs(const Graph& g, const Node& n) {
+  const Step& s = n.epilogue[0];
+  if (n.epilogue.size() != 1 || s.kind != StepKind::binarize || s.flip) return false;
+  const float* thresholds = g.floats.data() + s.a.offset;
+  return std::all_of(thresholds, thresholds + s.a.count, [](float x) { return x > -1 && x <= 1; });
+}
 
 Halo halo_of(const Node& n, const Value& in) {
   const auto behind = [](int extent, int out, int kernel, int stride, int pad, int dilation) {
@@ -573,7 +663,13 @@ Halo halo_of(const Node& n, const Value& in) {
   return {n.padding[0], n.padding[1],
           behind(in.height, n.out_h, n.kernel[0], n.stride[0], n.padding[0], n.dilation[0]),
           behind(in.width, n.out_w, n.kernel[1], n.stride[1], n.padding[1], n.dilation[1]),
-          static_cast<uint8_t>(n.zero)};
+          static_cast<uint8_t>(n.zero), n.outside};
+}
+
+Buffer<uint8_t> pixel_of_ones(int channels) {
+  Buffer<uint8_t> pixel(static_cast<size_t>(pixel_bytes(channels)));
+  for (int c = 0; c < channels; ++c) pixel[static_cast<size_t>(c / 8)] |= static_cast<uint8_t>(1 << c % 8);
+  return pixel;
 }
 
 std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::vector<Place>& places, const float* zeros,
@@ -586,7 +682,7 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
   if (node.fixed())
     t.int8.integers = t.fixed_pool.epilogue = t.fixed_copy.epilogue = fixed_epilogue_of(t, graph, node, places);
   const Epilogue epilogue = node.fixed() ? Epilogue{} : epilogue_of(t, graph, node, places);
-  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.codebook.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = epilogue;
+  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.codebook.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = t.bits.epilogue = epilogue;
   switch (node.op) {
     case Op::binary_conv2d:
       prepare_binary(t, graph, node, in, from, threads);
@@ -608,6 +704,13 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
     case Op::max_pool:
     case Op::average_pool:
       prepare_pool(t, node, in, from, threads);
+      break;
+    case Op::gather:
+    case Op::logic:
+      if (in.kind == Kind::bits)
+        prepare_bits(t, graph, node, places, threads);
+      else
+        prepare_copy(t, graph, node, places, threads);
       break;
     case Op::pad_channels:
     case Op::concat:

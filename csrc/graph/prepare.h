@@ -11,20 +11,26 @@
 
 namespace netsuke {
 
-// What a value's windows see around it: that many pixels, every byte `fill`.
+// What a value's windows see around it: that many pixels, each +1 in all channels, or a copy of the nearest pixel of the
+// value, or else every byte `fill`.
 struct Halo {
   int top = 0, left = 0, bottom = 0, right = 0;
   uint8_t fill = 0;
+  Outside outside = Outside::zeros;
 
   bool any() const { return top || left || bottom || right; }
+  bool like(const Halo& other) const { return fill == other.fill && outside == other.outside; }
   bool holds(const Halo& other) const {
-    return !other.any() || (fill == other.fill && top >= other.top && left >= other.left && bottom >= other.bottom &&
+    return !other.any() || (like(other) && top >= other.top && left >= other.left && bottom >= other.bottom &&
                             right >= other.right);
   }
 };
 
 // The halo that a convolution reads of its input.
 Halo halo_of(const Node& convolution, const Value& input);
+
+// One pixel of a map of bits, +1 in all channels: pixel_bytes(channels) bytes, which have slack.
+Buffer<uint8_t> pixel_of_ones(int channels);
 
 // Where a value lies.
 struct Place {
@@ -45,23 +51,31 @@ struct Task {
   Int8ConvArgs int8{};
   PoolArgs pool{};
   CopyArgs copy{};
+  BitsArgs bits{};
   FixedPoolArgs fixed_pool{};
   FixedCopyArgs fixed_copy{};
 
   std::vector<MeanArgs> means;  // to end when all units are done
+  EdgeArgs edge{};              // to do before any unit, where the map's halo repeats its edge
 
   std::vector<Stage> stages;
   std::vector<FixedStage> fixed_stages;
   std::vector<Block> blocks;
   std::vector<CopySource> sources;
   std::vector<FixedSource> fixed_sources;
+  std::vector<Map> maps;
+  std::vector<BitsMove> moves;
   Buffer<uint32_t> weight, word_mask;
   SparseWeights sparse_weights;
   Buffer<float> scale, offset, border_base, constant, table;
   std::vector<Buffer<float>> row_sums, kept;
   std::vector<Buffer<int32_t>> kept_integers;
-  Buffer<int32_t> window_at, word_at, part_end, base, border, row_inside, column_inside;
+  Buffer<uint8_t> outside;
+  Buffer<int32_t> move_begin, window_at, word_at, part_end, base, border, row_inside, column_inside;
 };
+
+// Whether all that is made of a node of bits is their bits, as they are, once.
+bool only_packs(const Graph& graph, const Node& node);
 
 // `zeros` holds as many zeros as the node has channels; `places` is indexed by value. The memory that they and the places
 // point at must outlive the task; the graph's floats and bits need not.

@@ -14,6 +14,7 @@
 #include "kernels/int8_conv/int8_conv.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/copy/copy.inl"
+#include "kernels/bits/bits.inl"
 #include "kernels/fixed/fixed.inl"
 #include "kernels/mean/mean.inl"
 #include "kernels/transform/transform.inl"
@@ -21,7 +22,7 @@
 namespace {
 constexpr netsuke::Kernels kKernels = {kIsa,         L,             kWidest,         kHasTiles,   kCodeOffset, kNarrow,
                                        binary_conv,  float_conv,    sparse_linear,   codebook_linear,
-                                       int8_conv,    pool,          copy,            fixed_pool,  fixed_copy,
-                                       mean,         transform_u8,  transform_f32,   binary_loop, float_loop,
-                                       int8_loop};
+                                       int8_conv,    pool,          copy,            bits,        fixed_pool,
+                                       fixed_copy,   mean,          transform_u8,    transform_f32,
+                                       binary_loop,  float_loop,    int8_loop};
 }

@@ -107,7 +107,11 @@ struct Conv {
   Map map;
   // Where the halo of the map does not reach, or bits of a group do not begin at a byte, windows are gathered first.
   bool gathered;
-  uint8_t fill;               // every byte outside the image
+  // What gathered windows hold outside the image: the nearest pixel of the map, the pixel `outside`, or else `fill` in
+  // every byte.
+  bool replicate;
+  const uint8_t* outside;
+  uint8_t fill;
   int segments, words;
   int segment_taps, tap_bytes;
   // Where the windows begin, in bytes from the map's first pixel, by pixel of the result (of the chunk, if gathered);
@@ -188,7 +192,7 @@ struct PoolArgs {
   Epilogue epilogue;
 };
 
-// Inputs one after another along the channels, zeros before and after: pad_channels, concat and identity.
+// Inputs, or runs of their channels, one after another, zeros before and after: pad_channels, concat, gather, identity.
 struct CopySource {
   Map map;
   int channels, at;         // written to channels [at, at + channels)
@@ -200,6 +204,31 @@ struct CopyArgs {
   const CopySource* sources;
   int source_count;
   bool direct;              // the epilogue reads the sources, not a tile that they are copied to
+  Epilogue epilogue;
+};
+
+// Where some of a word's bits come from: 32 bits of a pixel of a source, from bit `shift` of byte `byte` on, or with
+// `spread` 16 of them with a gap behind each; shifted up by `place`, those that are in `mask`.
+struct BitsMove {
+  uint32_t mask;
+  int32_t source, byte;
+  uint8_t shift, place;
+  bool spread;
+};
+
+// logic, and gather of bits. moves: of a gather; those of word k of a pixel are begin[k] to begin[k + 1].
+struct BitsArgs {
+  Units units;
+  int width;                // of the result, in pixels
+  const Map* sources;
+  const BitsMove* moves;
+  const int32_t* begin;
+  int words;                // of a pixel
+  uint32_t last_mask;       // of its last word, the bits that are channels
+  bool either;              // of logic: or, else xnor
+  bool whole;               // of logic: no bits of a pixel are past the last channel
+  bool packed;              // the result is wanted as bits alone, in `to`
+  Map to;
   Epilogue epilogue;
 };
 
@@ -230,6 +259,13 @@ struct MeanArgs {
   const float* row_sums;
   float* mean;
   int channels, height, width;
+};
+
+// A halo that repeats the pixels at the edges of its map.
+struct EdgeArgs {
+  Map map;
+  int height, width;
+  int top, left, bottom, right;  // pixels of the halo
 };
 
 // One image, planes of uint8 or float32, to the network's input map: 4 * channels bytes a pixel, or, with `codes`,
@@ -271,6 +307,7 @@ struct Kernels {
   void (*int8_conv)(const Int8ConvArgs&, int unit, const Scratch&);
   void (*pool)(const PoolArgs&, int unit, const Scratch&);
   void (*copy)(const CopyArgs&, int unit, const Scratch&);
+  void (*bits)(const BitsArgs&, int unit, const Scratch&);
   void (*fixed_pool)(const FixedPoolArgs&, int unit, const Scratch&);
   void (*fixed_copy)(const FixedCopyArgs&, int unit, const Scratch&);
   void (*mean)(const MeanArgs&);

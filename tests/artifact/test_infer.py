@@ -45,6 +45,13 @@ def test_values_of_every_operator() -> None:
         Value("float32", (12, 5, 5)),
         Value("fixed", (12, 5, 5), 2.0**-2, 3),
         Value("float32", (4, 5, 5)),
+        Value("float32", (3, 3, 9)),
+        Value("float32", (3, 3, 9)),
+        Value("bits", (8, 5, 9)),
+        Value("float32", (8, 5, 9)),
+        Value("bits", (8, 5, 9)),
+        Value("float32", (8, 5, 9)),
+        Value("float32", (6, 5, 9)),
     ]
 
 
@@ -93,6 +100,7 @@ CHANGES: dict[str, tuple[str, Callable[[Graph], Any]]] = {
         "each -1 or",
         lambda g: setattr(g.nodes[1], "weight", g.nodes[1].weight * np.float32(1)),
     ),
+    "padding_mode of torch alone": ("padding_mode", lambda g: setattr(g.nodes[1], "padding_mode", "reflect")),
     "alpha_a of 0": ("alpha_a", lambda g: setattr(g.nodes[1], "alpha_a", 0.0)),
     "alpha_a that float32 rounds to 0": ("alpha_a", lambda g: setattr(g.nodes[1], "alpha_a", 1e-60)),
     "gamma beyond float32": ("gamma", lambda g: setattr(g.nodes[1], "gamma", 1e60)),

@@ -22,9 +22,11 @@ from netsuke.artifact.graph import (
     Clamp,
     Concat,
     Conv2d,
+    Gather,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -63,11 +65,19 @@ def padded(x: np.ndarray, node: Any, fill: float = 0.0) -> Any:
     return functional.pad(torch.from_numpy(x.astype(np.float64)), (left, right, top, bottom), value=fill)
 
 
+def nearest(x: np.ndarray, node: Any) -> Any:
+    top, left, bottom, right = node.padding
+    return functional.pad(torch.from_numpy(x.astype(np.float64)), (left, right, top, bottom), mode="replicate")
+
+
 def torch_conv2d(node: Any, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """A float64 convolution over an image padded with real zeros."""
+    """A float64 convolution over an image padded as the node says."""
     weight = torch.from_numpy(np.ascontiguousarray(weight.transpose(0, 3, 1, 2), np.float64))
     bias = torch.from_numpy(node.bias.astype(np.float64))
-    return functional.conv2d(padded(x, node), weight, bias, node.stride, 0, node.dilation, node.groups).numpy()
+    mode = getattr(node, "padding_mode", "zeros")
+    one = node.alpha_a + node.gamma if mode == "ones" else 0.0
+    around = nearest(x, node) if mode == "replicate" else padded(x, node, one)
+    return functional.conv2d(around, weight, bias, node.stride, 0, node.dilation, node.groups).numpy()
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
@@ -170,6 +180,16 @@ def test_binary_conv2d_rounds_as_the_format_says() -> None:
         y = exact_fma(np.float32(alpha_w * node.alpha_a), dot, constant)
         y = exact_fma(np.float32(beta_w * node.alpha_a), activations, y)
         assert found[o, row, column] == y
+
+
+def test_padding_modes_of_one_row() -> None:
+    """Written out by hand: C = 1, a kernel 1 x 3 of +1, +1, -1, the row -1, +1."""
+    weight, one = np.array([1, 1, -1], np.int8).reshape(1, 1, 3, 1), np.ones(1, np.float32)
+    numbers = {"weight": weight, "alpha_w": one, "beta_w": one * 0, "bias": one * 0, "alpha_a": 1.0, "gamma": 0.0}
+    row = np.array([-1, 1], np.int8).reshape(1, 1, 1, 2)
+    for mode, expected in (("zeros", [-2, 0]), ("ones", [-1, -1]), ("replicate", [-3, -1])):
+        node = BinaryConv2d("row", [1], [Store(2)], padding=(0, 1, 0, 1), padding_mode=mode, **numbers)  # type: ignore[arg-type]
+        assert run_binary(node, row).reshape(-1).tolist() == expected
 
 
 def exact_fma(a: np.float32, b: int, c: np.float32) -> np.float32:
@@ -320,7 +340,24 @@ def test_copies() -> None:
         np.concatenate([zeros, x, zeros, zeros], axis=1),
     )
     np.testing.assert_array_equal(run_one(Concat("join", [0, 0], [Store(1)]), x), np.concatenate([x, x], axis=1))
+    taken = run_one(Gather("take", [0, 0], [Store(1)], pieces=[(2, 4, 1), (1, 0)]), x)
+    np.testing.assert_array_equal(taken, x[:, [1, 1, 2, 2, 0]])
     np.testing.assert_array_equal(run_one(Identity("same", [0], [Store(1)]), x), x)
+
+
+def test_bits_as_numbers() -> None:
+    a, b = (np.int8(signs).reshape(1, 4, 1, 1) for signs in ([1, 1, -1, -1], [1, -1, 1, -1]))
+    steps: list[Step] = [Binarize(np.zeros(1, np.float32), False, 1), Affine(*np.float32([[-1] * 4] * 2))]
+    twice = Identity("bits", [0], [*steps, Binarize(np.zeros(1, np.float32), False, 2)])
+    nodes = [
+        twice,
+        Logic("equal", [1, 2], [Store(3)], kind="xnor"),
+        Logic("either", [1, 2], [Store(4)], kind="or"),
+        Gather("take", [2, 1], [Store(5)], pieces=[(1, 7, 0), (2, 2)]),
+    ]
+    run = Reference(Graph("bits", (4, 1, 1), nodes, [Output(v, 2) for v in (3, 4, 5)]))
+    made = [run.run_node(node, {1: a, 2: b})[node + 2].flatten().tolist() for node in (1, 2, 3)]
+    assert made == [[1, -1, -1, 1], [1, 1, 1, -1], [-1, 1, 1, -1]]
 
 
 X = np.float32([-3, -0.0, 0.0, 2, np.inf, np.nan]).reshape(1, 1, 1, 6)
@@ -509,7 +546,7 @@ def test_uint8_without_a_transform() -> None:
 @pytest.mark.parametrize(
     ("index", "values", "message"),
     [
-        (19, {}, "there is no node 19"),
+        (25, {}, "there is no node 25"),
         (-1, {}, "there is no node -1"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32)}, "value 2 is missing"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32), 2: np.ones((1, 6, 5, 9), np.float32)}, "value 2 is float32"),

@@ -18,9 +18,11 @@ from netsuke.artifact.graph import (
     Binarize,
     Concat,
     FixedCopy,
+    Gather,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -28,6 +30,7 @@ from netsuke.artifact.graph import (
     PadChannels,
     Quantize,
     Sigmoid,
+    Step,
     Store,
     ToFixed,
     TwoSlope,
@@ -98,6 +101,12 @@ def test_binary_convolution(isa: str, graph: Graph, style: str, threads: int) ->
 @settings(max_examples=75)
 @given(graph=graphs.binary_convolutions(channels=300, size=4, whole_map=True), style=STYLES, threads=st.integers(1, 3))
 def test_binary_linear(isa: str, graph: Graph, style: str, threads: int) -> None:
+    check(graph, isa, some_images(graph, style, batch=2), threads)
+
+
+@settings(max_examples=75)
+@given(graph=graphs.bits_nodes(), style=STYLES, threads=st.integers(1, 3))
+def test_nodes_of_bits(isa: str, graph: Graph, style: str, threads: int) -> None:
     check(graph, isa, some_images(graph, style, batch=2), threads)
 
 
@@ -263,6 +272,32 @@ def test_concat_of_every_depth(isa: str, threads: int) -> None:
         check(graph, isa, some_images(graph, batch=2), threads)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("read_alone", [False, True])
+def test_signs_that_are_joined(isa: str, threads: int, read_alone: bool) -> None:
+    """Signs of one node that a gather joins may be written where it would put them. read_alone: a convolution reads
+    some by themselves too."""
+    for channels in (8, 16, 17, 32, 48, 64):
+        rng, zero = np.random.default_rng(channels), np.zeros(1, np.float32)
+        signs: list[Step] = [Binarize(graphs.floats(rng, "grid", channels), False, number) for number in (1, 2, 3)]
+        nodes = [
+            graphs.conv2d(rng, 2, channels, (1, 1), epilogue=signs),
+            Gather("join", [1, 2, 3], [Binarize(zero, False, 4)], pieces=[(3 * channels, 0)]),
+            Gather("join again", [4, 3, 1], [Binarize(zero, False, 5)], pieces=[(5 * channels, 0)]),
+            Gather("once more", [3, 2], [Binarize(zero, False, 6)], pieces=[(2 * channels, 0)]),
+            Logic("both", [1, 2], [Store(7), Binarize(zero, False, 8)], kind="or"),
+            Logic("equal", [8, 3], [Binarize(zero, False, 9)], kind="xnor"),
+        ]
+        made = 10
+        for value, groups, count in ((4, 3, 3), (5, 1, 5), (6, 1, 2), (9, 1, 1), *([(2, 1, 1)] if read_alone else [])):
+            node = graphs.binary_conv2d(rng, count * channels, 6, (3, 3), inputs=[value], groups=groups, **SAME)
+            node.padding_mode, node.epilogue = "replicate", [Store(made)]
+            nodes.append(node)
+            made += 1
+        graph = Graph("joined", (2, 7, 9), nodes, [Output(v, 4) for v in (7, *range(10, made))])
+        check(graph, isa, some_images(graph, batch=2), threads)
+
+
 def test_two_readers_of_one_halo(isa: str) -> None:
     """A value's halo serves the larger of its readers; int8 readers with different zeros cannot share one."""
     rng, shape = np.random.default_rng(9), (6, 12, 13)
@@ -331,6 +366,53 @@ def test_binary_convolution_with_any_borders(isa: str, size: int) -> None:
                 ):
                     graph = graphs.bits_graph((5, size, size), node)
                     check(graph, isa, some_images(graph))
+
+
+COUNTED = ("ones", "replicate")  # modes in which taps outside the image count
+
+
+@pytest.mark.parametrize("mode", COUNTED)
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_padding_that_counts_of_every_depth(isa: str, groups: int, mode: str) -> None:
+    """Read from a halo, and (groups that do not begin at a byte) gathered; some have bits past the last channel."""
+    rng = np.random.default_rng(14)
+    for depth in (1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65):
+        node = graphs.binary_conv2d(rng, groups * depth, groups * 5, (3, 3), groups=groups, padding_mode=mode, **SAME)
+        graph = graphs.bits_graph((groups * depth, 5, 7), node)
+        check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("mode", COUNTED)
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 20])
+def test_padding_that_counts_with_any_borders(isa: str, size: int, mode: str) -> None:
+    """Windows that see padding only, halos that would be larger than the map, dilation and stride over the border."""
+    rng = np.random.default_rng(15)
+    for kernel in (1, 3, 5):
+        for padding in ((1, 1, 1, 1), (0, 0, 5, 5), (4, 4, 4, 4), (3, 0, 0, 3), (6, 7, 8, 9)):
+            for dilation, stride in ((1, 1), (2, 1), (3, 2)):
+                fields: dict[str, Any] = {"padding": padding, "dilation": (dilation, 1), "stride": (stride, 2)}
+                height, width = size + padding[0] + padding[2], size + padding[1] + padding[3]
+                if height > dilation * (kernel - 1) and width >= kernel:
+                    node = graphs.binary_conv2d(rng, 5, 3, (kernel, kernel), padding_mode=mode, **fields)
+                    graph = graphs.bits_graph((5, size, size), node)
+                    check(graph, isa, some_images(graph))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("first", ["zeros", *COUNTED])
+def test_readers_with_padding_of_their_own(isa: str, first: str, threads: int) -> None:
+    """One halo serves those of one mode, the smaller inside the larger; the others' windows are gathered."""
+    rng, shape = np.random.default_rng(16), (21, 23, 19)
+    modes = [first, *(mode for mode in ("replicate", "zeros", "ones") if mode != first), first]
+    nodes: list[Any] = [Identity("bits", [0], [Binarize(np.zeros(1, np.float32), False, 1)])]
+    for number, mode in enumerate(modes):
+        pad = 1 + number % 2
+        window: dict[str, Any] = {"padding": (pad, pad, pad, pad), "padding_mode": mode}
+        node = graphs.binary_conv2d(rng, 21, 6, (2 * pad + 1, 2 * pad + 1), **window)
+        node.epilogue = [Store(2 + number)]
+        nodes.append(node)
+    graph = Graph("readers", shape, nodes, [Output(2 + number, 4) for number in range(len(modes))])
+    check(graph, isa, some_images(graph, batch=2), threads)
 
 
 def test_float_convolution_of_every_width_and_number_of_outputs(isa: str) -> None:

@@ -21,6 +21,8 @@ FAST = {
     "real_to_binary_resnet18": 16,
     "xnor_alexnet": 6,
     "meliusnet22": 2 * 17,
+    "boolnet_k4": 16 + 3,
+    "bmxnet_resnet18_imagenet": 16 + 4,
 }
 SLOW = {
     "xnor_resnet18": 16,
@@ -33,6 +35,9 @@ SLOW = {
     "pokebnn_1_0x": 48,
     "pokebnn_1_5x": 48,
     "pokebnn_2_0x": 48,
+    "basenet_k1": 16 + 3,
+    "basenet_k4": 16 + 3,
+    "boolnet_star_k4": 16 + 3,
     "adabin_alexnet": 6,
     "adabin_reactnet_a": 13 + 18,
     "adabin_meliusnet59": 2 * 54,

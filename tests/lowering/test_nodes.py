@@ -50,11 +50,15 @@ def test_registry_models(name: str, kind: str) -> None:
 class Odd(nn.Module):
     """Shapes that are no multiple of anything, negative scales, groups, dilation, uneven padding, two outputs."""
 
-    def __init__(self, center: str) -> None:
+    def __init__(self, center: str, mode: str = "zeros") -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 10, 3, bias=False)
-        self.a = BinaryConv2d(10, 6, (3, 2), (2, 1), (1, 0), groups=2, binary_a=AdaBinActivation(center))
-        self.b = BinaryConv2d(6, 15, 2, padding="same", dilation=(2, 3), groups=3, binary_a=AdaBinActivation(center))
+        self.a = BinaryConv2d(
+            10, 6, (3, 2), (2, 1), (1, 0), groups=2, binary_a=AdaBinActivation(center), padding_mode=mode
+        )
+        self.b = BinaryConv2d(
+            6, 15, 2, padding="same", dilation=(2, 3), groups=3, binary_a=AdaBinActivation(center), padding_mode=mode
+        )
         self.norm = nn.BatchNorm2d(15)
         self.maxout = Maxout(15)
         self.wide = BinaryLinear(15 * 5 * 10, 11, binary_a=AdaBinActivation(center))
@@ -67,9 +71,10 @@ class Odd(nn.Module):
 
 
 @pytest.mark.parametrize("kind", RUNNERS)
+@pytest.mark.parametrize("mode", ["zeros", "ones", "replicate"])
 @pytest.mark.parametrize("center", ["paper", "published"])
-def test_odd_shapes(center: str, kind: str) -> None:
-    model = disturbed(Odd(center))
+def test_odd_shapes(center: str, mode: str, kind: str) -> None:
+    model = disturbed(Odd(center, mode))
     with torch.no_grad():
         model.a.binary_a.alpha_a.fill_(-0.6)
         model.a.weight[1] = 0.3  # alpha_w = 0
@@ -89,8 +94,9 @@ def test_binarized_user_module(kind: str) -> None:
     check_nodes(lower(student, images[:1]), images.numpy(), kind)
 
 
-def test_the_trace_is_the_module_in_float64() -> None:
-    model = disturbed(Odd("paper")).eval()
+@pytest.mark.parametrize("mode", ["zeros", "ones", "replicate"])
+def test_the_trace_is_the_module_in_float64(mode: str) -> None:
+    model = disturbed(Odd("paper", mode)).eval()
     images = torch.randn(2, 3, 11, 13)
     lowered = lower(model, images[:1])
     values = trace64(lowered, images.numpy())

@@ -286,6 +286,25 @@ def test_a_mean_is_taken_where_its_map_is_made_and_once() -> None:
     assert_same(before, after, 1e-5)
 
 
+def test_bits_of_one_map_are_taken_once() -> None:
+    zeros, others = np.zeros(1), array(3)
+    before = graph(
+        conv(0, Store(1)),
+        identity(1, Binarize(zeros, False, 2), name="bits"),
+        identity(1, Binarize(zeros.copy(), False, 3), name="the same bits"),
+        identity(1, Binarize(zeros, True, 4), name="flipped"),
+        identity(1, Binarize(others, False, 5), name="another threshold"),
+        identity(1, affine(), Store(6), Binarize(zeros, False, 7), name="another map"),
+        *(binary_conv(source, Store(source + 6)) for source in (2, 3, 4, 5, 7)),
+        outputs=(6, 8, 9, 10, 11, 13),
+    )
+    after = passes.optimise(before)
+    same, again, *others_read = [node.inputs for node in after.nodes if isinstance(node, BinaryConv2d)]
+    assert (same, others_read) == (again, [[4], [5], [7]])
+    assert sum(isinstance(step, Binarize) for node in after.nodes for step in node.epilogue) == 4
+    assert_same(before, after, 1e-5)
+
+
 def test_steps_behind_a_mean_do_not_move_to_the_map_it_is_of() -> None:
     before = graph(conv(0, Store(1), Mean(2)), identity(2, affine(), Store(3)), outputs=(1, 3))
     after = passes.optimise(before)

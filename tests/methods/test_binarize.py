@@ -373,3 +373,13 @@ def test_errors() -> None:
 def test_the_registry_of_methods() -> None:
     assert METHODS["adabin"].name == "adabin"
     assert "AdaBin" in METHODS["adabin"].paper
+
+
+def test_a_convolution_that_repeats_the_edge_goes_on_to() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, padding_mode="replicate"),
+        nn.Flatten(), nn.Linear(16 * 64, 4),
+    )  # fmt: skip
+    student = netsuke.binarize(model, calibration=torch.randn(8, 3, 8, 8))
+    assert isinstance(student[2], BinaryConv2d)
+    assert student[2].padding_mode == "replicate"

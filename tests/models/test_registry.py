@@ -33,6 +33,9 @@ def test_entry_is_complete(name: str) -> None:
 
 # Of the deep networks of one paper, the smallest is enough; float ones are made as counterparts.
 DEEP = {
+    "basenet_k1",
+    "basenet_k4",
+    "boolnet_star_k4",
     "pokebnn_0_5x",
     "pokebnn_1_5x",
     "pokebnn_2_0x",

@@ -440,6 +440,29 @@ def test_a_binarized_network_of_a_user_is_fused() -> None:
     assert torch.allclose(fused(images), student(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", ["ones", "replicate"])
+def test_padding_that_counts_is_trained_as_without_fusing(mode: str, dtype: torch.dtype) -> None:
+    """The counting kernels pad with zeros alone: such layers go through PyTorch."""
+    torch.manual_seed(3)
+    model = last_module(nn.Sequential(nn.BatchNorm2d(16), BinaryConv2d(16, 32, 3, padding=1, padding_mode=mode)))
+    assert not reads_bits(model[1])
+    other = copy.deepcopy(model)
+    fused = fuse(model)
+    assert fused is not model
+    images = last(torch.randn(2, 16, 6, 5)).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found, wanted = fused(images), other(images)
+    grad = torch.randn_like(wanted)
+    found.backward(grad), wanted.backward(grad)
+    bound = 1e-5 if dtype == torch.float32 else 3e-2
+    assert relative(found, wanted) < bound
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        assert relative(p.grad, q.grad) < bound
+
+
 class Whim(nn.Module):
     """A binary layer, and a forward that does more than name layers."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from netsuke.nn import AdaBinActivation, AdaBinWeight, BinaryConv2d, BinaryLinear, Maxout
+from netsuke.nn import AdaBinActivation, AdaBinWeight, BinaryConv2d, BinaryLinear, Maxout, Sign
 
 
 def explicit_weight(layer: BinaryConv2d | BinaryLinear) -> torch.Tensor:
@@ -47,6 +47,49 @@ def test_conv_is_a_convolution_of_the_binary_sets(
     # Padding is a real zero: it comes after binarizing.
     expected = F.conv2d(a, explicit_weight(layer), layer.bias, stride, padding, 1, groups)
     torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("padding", [1, (2, 0), "same"])
+@pytest.mark.parametrize("center", ["paper", "published"])
+def test_padding_that_counts(center: str, padding: int | str | tuple[int, int]) -> None:
+    """The binary set's upper number, or the nearest pixel, around the binarized input; gradients reach both numbers."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 4, 5, 7, dtype=torch.float64)
+    above, below = ((2, 2), (0, 0)) if padding == (2, 0) else ((1, 1), (1, 1))
+    pads = (*below, *above)  # left, right, top, bottom
+    for mode in ("ones", "replicate"):
+        layer = BinaryConv2d(
+            4, 6, 3, 1, padding, padding_mode=mode, groups=2, binary_a=AdaBinActivation(center)
+        ).double()  # fmt: skip
+        alpha, beta = layer.binary_a.alpha_a, layer.binary_a.beta_a
+        with torch.no_grad():
+            alpha.fill_(0.5), beta.fill_(0.25)
+        x = images.clone().requires_grad_()
+        a = layer.binary_a(x)
+        if mode == "replicate":
+            around = F.pad(a, pads, mode="replicate")
+        else:
+            inside = F.pad(torch.ones_like(a), pads)
+            one = alpha + (alpha * beta if center == "published" else beta)
+            around = torch.where(inside == 1, F.pad(a, pads), one)
+        expected = F.conv2d(around, explicit_weight(layer), layer.bias, 1, 0, 1, 2)
+        found = layer(x)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+        grad = torch.randn_like(found)
+        over = [x, alpha, beta]
+        for ours, theirs in zip(
+            torch.autograd.grad(found, over, grad), torch.autograd.grad(expected, over, grad), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+
+
+def test_a_zero_padded_before_it_is_binarized_is_a_padding_of_ones() -> None:
+    layer = BinaryConv2d(3, 4, 3, 2, 1, bias=False, padding_mode="ones", binary_a=Sign())
+    bare = BinaryConv2d(3, 4, 3, 2, bias=False, binary_a=Sign())
+    bare.weight = layer.weight
+    x = torch.randn(2, 3, 6, 5)
+    torch.testing.assert_close(layer(x), bare(F.pad(x, (1, 1, 1, 1))), atol=0, rtol=0)
+    assert "padding_mode=ones" in str(layer)
 
 
 def test_linear_is_a_product_of_the_binary_sets() -> None:

@@ -14,6 +14,7 @@ from netsuke.lowering.freeze import freeze
 from netsuke.nn import (
     BinaryConv2d,
     RSign,
+    ScaledTemperatureWeight,
     TemperatureWeight,
     binarize_weights,
     keep_weights_float,
@@ -116,3 +117,19 @@ def test_what_is_exported_is_what_the_layer_computes() -> None:
         conv.weight.view(-1)[::7] = 0  # sign(0) = +1
     x = torch.randn(3, 4, 6, 6)
     assert torch.equal(freeze(conv)(x), conv(x))
+
+
+def test_scaled_values_and_gradient_by_hand() -> None:
+    binarizer = ScaledTemperatureWeight().double()
+    binarizer.temperature.fill_(0.5)
+    weight = torch.tensor([[-2.0, -0.5, -0.25, 0.0], [0.25, 0.5, 0.75, 0.5]], dtype=torch.float64, requires_grad=True)
+    values = binarizer.values(weight)  # mean |w| 0.6875 and 0.5
+    assert values.tolist() == [[-0.6875, -0.6875, -0.34375, 0], [0.25, 0.5, 0.5, 0.5]]
+    values.backward(torch.tensor([[1.0, 2.0, 0.0, 3.0], [1.0, 0.0, 0.0, 0.0]], dtype=torch.float64))
+    assert weight.grad is not None
+    # alpha where |w| <= 1, and the sum of upstream * sign, -3 and 0.5, over 4 by the sign of w
+    assert weight.grad.tolist() == [[0.75, 2.125, 0.75, 2.0625], [0.625, 0.125, 0.125, 0.125]]
+    assert weight.tolist()[0][0] == -2  # not clamped
+    assert binarizer.eval().values(weight).tolist() == [[-0.6875, -0.6875, -0.6875, 0.6875], [0.5] * 4]
+    binarizer.set_progress(0.5)
+    assert binarizer.temperature.item() == pytest.approx(0.965**200)

@@ -31,6 +31,8 @@ SHIPPED = (
     "adabin-imagenet-reactnet-a",
     "adabin-imagenet-resnet18",
     "adabin-imagenet-resnet18-two-stage",
+    "basenet-k1-imagenet",
+    "basenet-k4-imagenet",
     "birealnet18-imagenet",
     "birealnet34-imagenet",
     "bnext-imagenet-large",
@@ -39,6 +41,8 @@ SHIPPED = (
     "bnext-imagenet-tiny",
     "bnext18-cifar10",
     "bnext18-imagenet",
+    "boolnet-k4-imagenet",
+    "boolnet-star-k4-imagenet",
     "deep-compression",
     "float-cifar10-resnet18",
     "float-cifar10-resnet20",
@@ -304,7 +308,7 @@ def test_groups_take_parameters_by_name_and_dimensions() -> None:
         make_optimizer(model, Optimizer.from_table({"groups": [{"names": ["conv*"]}]}))
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "radam"])
 def test_optimizers_are_those_of_their_names(name: str) -> None:
     """One step from w = 1 with gradient 2, decay 0.1, rate 0.01, by hand."""
     model = nn.Linear(1, 1, bias=False).double()
@@ -313,5 +317,7 @@ def test_optimizers_are_those_of_their_names(name: str) -> None:
     set_learning_rate(optimizer, 0.1)
     model.weight.grad = torch.full((1, 1), 2.0, dtype=torch.float64)
     optimizer.step()
-    by_hand = {"sgd": 1 - 0.01 * (2 + 0.1), "adam": 1 - 0.01, "adamw": 1 - 0.01 * 0.1 - 0.01}[name]
+    by_hand = {"sgd": 1 - 0.01 * (2 + 0.1), "adam": 1 - 0.01, "adamw": 1 - 0.01 * 0.1 - 0.01, "radam": 1 - 0.01 * 2.1}[
+        name
+    ]
     assert model.weight.item() == pytest.approx(by_hand, abs=1e-9)

@@ -68,21 +68,34 @@ inline int rows_of(const Share& s, const int32_t* part_end, int parts, Row* rows
 
 inline int rows_of(const Share& s, int width, Row* rows) { return rows_of(s, &width, 1, rows); }
 
+// The pixel that a tap sees which may lie outside the image.
+inline const uint8_t* pixel_near(const Conv& x, int row, int column) {
+  const int last_row = x.window.in_h - 1, last_column = x.window.in_w - 1;
+  const int y = row < 0 ? 0 : row > last_row ? last_row : row;
+  const int px = column < 0 ? 0 : column > last_column ? last_column : column;
+  if (x.outside && (y != row || px != column)) return x.outside;
+  return x.map.data + y * x.map.row + px * x.map.pixel;
+}
+
 // One window of one group, segment after segment. What a tap's last word holds past the tap stays as it is filled.
 void gather_window(const Conv& x, int group, int y, int px, uint8_t* out) {
   const Window& w = x.window;
   const int64_t segment_bytes = x.words * int64_t{4};
   __builtin_memset(out, x.fill, static_cast<size_t>(x.segments * segment_bytes));
-  int y0, y1, x0, x1;
-  inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
-  inside_taps(px, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
+  int y0 = 0, y1 = w.kernel_h, x0 = 0, x1 = w.kernel_w;
+  const bool all = x.replicate || x.outside;
+  if (!all) {
+    inside_taps(y, w.in_h, w.kernel_h, w.dilation_h, y0, y1);
+    inside_taps(px, w.in_w, w.kernel_w, w.dilation_w, x0, x1);
+  }
   const int from = group * x.group_channels;  // in bits, where the group does not begin at a byte
   const bool by_bits = x.group_bytes == 0 && x.groups > 1;
   for (int ky = y0; ky < y1; ++ky)
     for (int kx = x0; kx < x1; ++kx) {
       const int tap = ky * w.kernel_w + kx;
       uint8_t* to = out + tap / x.segment_taps * segment_bytes + tap % x.segment_taps * x.tap_bytes;
-      const uint8_t* at = x.map.data + (y + ky * w.dilation_h) * x.map.row + (px + kx * w.dilation_w) * x.map.pixel;
+      const int row = y + ky * w.dilation_h, column = px + kx * w.dilation_w;
+      const uint8_t* at = all ? pixel_near(x, row, column) : x.map.data + row * x.map.row + column * x.map.pixel;
       if (!by_bits) {
         copy_bytes(to, at + group * x.group_bytes, x.tap_bytes);
         continue;

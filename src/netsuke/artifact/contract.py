@@ -8,7 +8,8 @@ One bit
     element i is bit (i & 7) of byte (i >> 3).
 
 Padding
-    Padding is a real zero, which is in neither binary set. Padded taps add nothing to a convolution.
+    Padding is a real zero, which is in neither binary set: padded taps add nothing to a convolution. A binary
+    convolution may pad with s_a = +1, or with the nearest pixel of the image, instead; such taps count like others.
 
 Rounding
     All arithmetic is IEEE 754 binary32, round to nearest even, in the order that docs/format.md writes down;

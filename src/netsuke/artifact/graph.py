@@ -143,12 +143,17 @@ class Conv2d(Node):
         return self.weight if self.weight_scale is None else self.weight * self.weight_scale[:, None, None, None]
 
 
+PADDING_MODES = ("zeros", "ones", "replicate")
+
+
 @dataclass
 class BinaryConv2d(Node):
     """Convolution of bits (contract.py, "One bit"). Its input is a bits value.
 
     weight: int8 (O, kh, kw, C / groups), each -1 or +1. alpha_w, beta_w, bias: float32 (O,).
     alpha_a, gamma: the two numbers of the activation's binary set, a = alpha_a * s_a + gamma.
+    padding_mode: what a tap outside the image sees. "zeros": nothing, the real number 0; "ones": s_a = +1;
+    "replicate": the nearest pixel of the image.
     """
 
     weight: np.ndarray = field(kw_only=True)
@@ -159,6 +164,7 @@ class BinaryConv2d(Node):
     gamma: float = field(kw_only=True)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding_mode: str = "zeros"
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
@@ -277,6 +283,29 @@ class PadChannels(Node):
 @dataclass
 class Concat(Node):
     """Inputs one after another along the channels."""
+
+
+@dataclass
+class Gather(Node):
+    """Channels of the inputs, which are bits or float32, all alike, one after another. Bits are numbers -1 and +1.
+
+    pieces: (count, first, ...): channels first, ... of the inputs' channels, then the ones behind each of them, `count`
+    times. One first is a run of channels, several are as many runs in turn: a channel shuffle.
+    """
+
+    pieces: list[tuple[int, ...]] = field(kw_only=True)
+
+    @property
+    def index(self) -> np.ndarray:
+        """The number of every channel, counted through the inputs."""
+        return np.concatenate([np.add.outer(np.arange(count), firsts).reshape(-1) for count, *firsts in self.pieces])
+
+
+@dataclass
+class Logic(Node):
+    """Of two bits values of one shape: "xnor" is +1 where they are equal, "or" where one of them is, else -1."""
+
+    kind: str = field(kw_only=True)
 
 
 @dataclass

@@ -39,6 +39,7 @@ from .contract import (
     Error,
 )
 from .graph import (
+    PADDING_MODES,
     Add,
     Affine,
     AveragePool,
@@ -52,10 +53,12 @@ from .graph import (
     FixedCopy,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -209,6 +212,10 @@ class Inference:
             after = _integer("`after`", node.after, 0, MAX_CHANNELS)
             channels, height, width = self._concat(node.inputs, "fixed")
             return (before + channels + after, height, width), 0
+        if isinstance(node, Gather):
+            return self._gather(node), 0
+        if isinstance(node, Logic):
+            return self._logic(node), 0
         if len(node.inputs) != 1:
             raise Error(f"it has one input, not {len(node.inputs)}")
         shape = self.value(node.inputs[0], _INPUT_KINDS.get(type(node), "float32")).shape
@@ -232,6 +239,29 @@ class Inference:
             raise Error(f"a concat's inputs have one height and width, these have shapes {shapes}")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
+    def _gather(self, node: Gather) -> Shape:
+        first = node.inputs[0] if node.inputs else 0
+        of_bits = _is_integer(first) and 0 <= first < len(self.values) and self.values[first].kind == "bits"
+        channels, height, width = self._concat(node.inputs, "bits" if of_bits else "float32")
+        taken = check_pieces(node.pieces, channels)
+        self._pack(PACKED_OF_A_CHANNEL * taken)
+        return taken, height, width
+
+    def _logic(self, node: Logic) -> Shape:
+        if len(node.inputs) != 2:
+            raise Error(f"it has two inputs, not {len(node.inputs)}")
+        if node.kind not in ("xnor", "or"):
+            raise Error(f"its kind is xnor or or, not {shorten(node.kind)}")
+        first, second = (self.value(index, "bits").shape for index in node.inputs)
+        if first != second:
+            raise Error(f"its inputs have one shape, these have {first} and {second}")
+        return first
+
+    def _pack(self, words: int) -> None:
+        self._packed += words
+        if self._packed > MAX_PACKED:
+            raise Error(f"the packed weights of the convolutions and orders of channels exceed {MAX_PACKED} words")
+
     def _convolution(self, node: Convolution, shape: Shape) -> tuple[Shape, int]:
         weight = node.weight
         if not isinstance(weight, np.ndarray) or weight.ndim != 4:
@@ -250,16 +280,16 @@ class Inference:
         if prod(weight.shape[1:]) > most:
             raise Error(f"its window has more than {most} taps")
         words = -(-weight.shape[3] // _WEIGHTS_A_WORD.get(type(node), 1))
-        self._packed += groups * _round_up(channels // groups, 16) * (4 + prod(kernel) * words)
-        if self._packed > MAX_PACKED:
-            raise Error(f"the packed weights of the convolutions exceed {MAX_PACKED} words")
+        self._pack(groups * _round_up(channels // groups, 16) * (4 + prod(kernel) * words))
         _floats("bias", node.bias, channels)
         height = _extent(shape[1], padding[0], padding[2], kernel[0], dilation[0], stride[0])
         width = _extent(shape[2], padding[1], padding[3], kernel[1], dilation[1], stride[1])
         if isinstance(node, BinaryConv2d):
             _check_binary(node, channels)
-            rows = _border_classes(shape[1], padding[0], height, kernel[0], dilation[0], stride[0])
-            columns = _border_classes(shape[2], padding[1], width, kernel[1], dilation[1], stride[1])
+            rows = columns = 1
+            if node.padding_mode == "zeros":
+                rows = _border_classes(shape[1], padding[0], height, kernel[0], dilation[0], stride[0])
+                columns = _border_classes(shape[2], padding[1], width, kernel[1], dilation[1], stride[1])
             self._border_table += rows * columns * _round_up(channels, 16)
             if self._border_table > MAX_BORDER_TABLE:
                 raise Error(f"border classes x channels of the binary convolutions exceed {MAX_BORDER_TABLE}")
@@ -373,6 +403,7 @@ _INPUT_KINDS: dict[type[Node], str] = {
     FixedAveragePool: "fixed",
 }
 _WEIGHTS_A_WORD: dict[type[Node], int] = {BinaryConv2d: 32, Int8Conv2d: 4, FixedConv2d: 4}  # of the packed weights
+PACKED_OF_A_CHANNEL = 8  # words, in the list of what a gather copies
 _WINDOWS: dict[type[Node], int] = {Int8Conv2d: MAX_INT8_WINDOW, FixedConv2d: MAX_FIXED_WINDOW}
 
 
@@ -396,6 +427,8 @@ def _check_binary(node: BinaryConv2d, channels: int) -> None:
         alpha_a, gamma = np.float32(node.alpha_a), np.float32(node.gamma)
     if not np.isfinite(alpha_a) or not np.isfinite(gamma) or alpha_a == 0:
         raise Error(f"alpha_a and gamma are finite in float32, alpha_a not 0; they are {alpha_a} and {gamma}")
+    if node.padding_mode not in PADDING_MODES:
+        raise Error(f"its padding_mode is one of {', '.join(PADDING_MODES)}, not {shorten(node.padding_mode)}")
 
 
 def _check_int8(node: Int8Conv2d, channels: int) -> None:
@@ -409,6 +442,23 @@ def _check_integers(weight: np.ndarray, bits: Any) -> None:
     largest = (1 << (check_bits(bits) - 1)) - 1
     if weight.dtype != np.int8 or (weight > largest).any() or (weight < -largest).any():
         raise Error(f"a weight of {bits} bits is int8, each -{largest} to {largest}")
+
+
+def check_pieces(pieces: Any, channels: int) -> int:
+    """How many channels a gather over so many takes. Raises `Error` where a piece is none, or lies outside them."""
+    if not isinstance(pieces, list) or not pieces:
+        raise Error(f"the pieces of a gather are a list that is not empty, not {shorten(pieces)}")
+    taken = 0
+    for piece in pieces:
+        if not isinstance(piece, tuple | list) or len(piece) < 2 or not all(_is_integer(n) for n in piece):
+            raise Error(f"a piece of a gather is a count and the first channels of its runs, not {shorten(piece)}")
+        count, *firsts = piece
+        if count < 1 or min(firsts) < 0 or max(firsts) + count > channels:
+            raise Error(f"the piece {shorten(piece)} of a gather lies outside its {channels} channels")
+        taken += count * len(firsts)
+        if taken > MAX_CHANNELS:
+            raise Error(f"a gather takes more than {MAX_CHANNELS} channels")
+    return taken
 
 
 def check_scale(scale: Any) -> float:

@@ -26,8 +26,10 @@ from .graph import (
     FixedConv2d,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -145,6 +147,11 @@ def _run_operator(node: Node, inputs: list[np.ndarray]) -> np.ndarray:
         return np.pad(inputs[0], ((0, 0), (node.before, node.after), (0, 0), (0, 0)))
     if isinstance(node, Concat):
         return np.concatenate(inputs, axis=1)
+    if isinstance(node, Gather):
+        return np.concatenate(inputs, axis=1)[:, node.index].astype(np.float32)
+    if isinstance(node, Logic):
+        a, b = inputs
+        return (a * b if node.kind == "xnor" else np.maximum(a, b)).astype(np.float32)
     return inputs[0]  # Identity
 
 
@@ -195,7 +202,8 @@ def _binary_conv2d(node: BinaryConv2d, x: np.ndarray) -> np.ndarray:
     """Sums of -1, 0 and +1, exact in float64 in any order; then the constants A, B and K of docs/format.md."""
     outputs, *kernel, depth = node.weight.shape
     weight = node.weight.astype(np.float64).reshape(node.groups, outputs // node.groups, *kernel, depth)
-    window = ((kernel[0], kernel[1]), node.stride, node.padding, node.dilation)
+    x, padding = _padded_bits(node, x)
+    window = ((kernel[0], kernel[1]), node.stride, padding, node.dilation)
     dot, activation_sum = np.zeros(()), np.zeros(())
     for ky, kx, tap in _taps(x, *window):
         grouped = _grouped(tap, node.groups).astype(np.float64)
@@ -218,6 +226,17 @@ def _binary_conv2d(node: BinaryConv2d, x: np.ndarray) -> np.ndarray:
     if (node.beta_w != 0).any():
         y = fma(b, activation_sum.astype(np.float32), y)
     return y.reshape(len(x), outputs, *y.shape[-2:])
+
+
+def _padded_bits(node: BinaryConv2d, x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """A larger image, where padding is not nothing; and the padding that is left."""
+    if node.padding_mode == "zeros":
+        return x, node.padding
+    top, left, bottom, right = node.padding
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    if node.padding_mode == "ones":
+        return np.pad(x, around, constant_values=1), (0, 0, 0, 0)
+    return np.pad(x, around, mode="edge"), (0, 0, 0, 0)
 
 
 def _int8_conv2d(node: Int8Conv2d, q: np.ndarray) -> np.ndarray:

@@ -27,10 +27,12 @@ from .graph import (
     FixedConv2d,
     FixedCopy,
     FixedMaxPool,
+    Gather,
     Graph,
     Identity,
     InputTransform,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Mean,
     Multiply,
@@ -95,6 +97,10 @@ def _node_to_json(node: Node, pools: Pools) -> dict[str, Any]:
     elif isinstance(node, PadChannels | FixedCopy):
         op = "pad_channels" if isinstance(node, PadChannels) else "fixed_copy"
         own = {"op": op, "before": int(node.before), "after": int(node.after)}
+    elif isinstance(node, Gather):
+        own = {"op": "gather", "pieces": [[int(n) for n in piece] for piece in node.pieces]}
+    elif isinstance(node, Logic):
+        own = {"op": "logic", "kind": node.kind}
     else:
         own = {"op": "concat" if isinstance(node, Concat) else "identity"}
     return {**common, **own, "epilogue": [_step_to_json(step, pools) for step in node.epilogue]}
@@ -132,8 +138,10 @@ def _convolution_to_json(node: Convolution, pools: Pools) -> dict[str, Any]:
             "weight_scale": pools.floats(node.weight_scale),
             "zero": int(node.zero),
         }
+    mode = {} if node.padding_mode == "zeros" else {"padding_mode": node.padding_mode}
     return {
         **own,
+        **mode,
         "op": "binary_conv2d",
         "activation": pools.floats(np.array([node.alpha_a, node.gamma], np.float32)),
         "weight": pools.integers(node.weight, "bits"),
@@ -244,6 +252,8 @@ class _Reader:
         if not isinstance(op, str) or op not in _NODE_KEYS:
             raise Error(f"its op {shorten(op)} is none of {', '.join(_NODE_KEYS)}")
         own_keys = _NODE_KEYS[op]
+        if op == "binary_conv2d" and "padding_mode" in entry:
+            own_keys = (*own_keys, "padding_mode")
         _keys(entry, f"a {op} node", "epilogue", "inputs", "name", "op", *own_keys)
         inputs = _list(entry["inputs"])
         own: dict[str, Any]
@@ -258,6 +268,8 @@ class _Reader:
             own = {name: entry[name] for name in own_keys}
         node: Node = _NODE_TYPES[op](name=entry["name"], inputs=inputs, **own)
         shape = inference.add_result(node)
+        if isinstance(node, Gather):
+            node.pieces = [tuple(piece) for piece in node.pieces]
         node.epilogue = [self.step(step, shape[0]) for step in _list(entry["epilogue"])]
         inference.add_epilogue(node, shape)
         return node
@@ -301,8 +313,12 @@ class _Reader:
                 "zero": entry["zero"],
             }
         alpha_a, gamma = self.floats(entry["activation"], 2)
+        mode = entry.get("padding_mode", "zeros")
+        if "padding_mode" in entry and mode == "zeros":
+            raise Error("a padding_mode of zeros is not written")
         return {
             **own,
+            "padding_mode": mode,
             "weight": self.signs(entry["weight"], shape),
             "alpha_w": self.floats(entry["weight_scale"], channels),
             "beta_w": self.floats_or_zeros(entry["weight_offset"], channels),
@@ -399,6 +415,8 @@ _NODE_KEYS: dict[str, tuple[str, ...]] = {
     "average_pool": ("divisor", *_WINDOW_KEYS),
     "pad_channels": ("after", "before"),
     "concat": (),
+    "gather": ("pieces",),
+    "logic": ("kind",),
     "identity": (),
 }
 _NODE_TYPES: dict[str, Any] = {
@@ -413,6 +431,8 @@ _NODE_TYPES: dict[str, Any] = {
     "average_pool": AveragePool,
     "pad_channels": PadChannels,
     "concat": Concat,
+    "gather": Gather,
+    "logic": Logic,
     "identity": Identity,
 }
 _STEP_KEYS: dict[str, tuple[str, ...]] = {

@@ -45,6 +45,8 @@ OPS = {
     "AveragePool": "average_pool",
     "PadChannels": "pad_channels",
     "Concat": "concat",
+    "Gather": "gather",
+    "Logic": "logic",
     "Identity": "identity",
 }
 STEPS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from netsuke.artifact.contract import MAX_NAME, Error, first_line
-from netsuke.artifact.graph import Binarize, Conv2d, Graph, Identity, Mean, Node, Output, Step, Store
+from netsuke.artifact.contract import MAX_INPUTS, MAX_NAME, Error, first_line
+from netsuke.artifact.graph import Binarize, Conv2d, Gather, Graph, Identity, Logic, Mean, Node, Output, Step, Store
 from netsuke.lowering.capture import Captured
 from netsuke.nn.coding import Coding
 from netsuke.nn.quantized import fits
 
+MOST_RUNS = 64  # in turn, of a gather's piece
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
 
@@ -37,6 +38,8 @@ class Map:
     padding: zeros around it (top, left, bottom, right) that the next convolution or pool takes over.
     features: (scale, shift), each (C * H * W,), of a flattened map, that the next linear layer takes over.
     coding: the codes that the next layer reads of it, where they were trained with that layer.
+    bits: the id of a bits value, where the map is that value's signs.
+    taken: the maps, and which of all their channels this one is.
     """
 
     value: int
@@ -45,6 +48,8 @@ class Map:
     padding: Padding = NO_PADDING
     features: tuple[np.ndarray, np.ndarray] | None = None
     coding: Coding | None = None
+    bits: int | None = None
+    taken: tuple[list[Map], np.ndarray] | None = None
 
 
 class BatchSize:
@@ -58,6 +63,8 @@ BATCH = BatchSize()
 class Origin:
     """Where a graph value is found in the captured graph: the result of node `name`, or (bits) what it binarizes.
 
+    signs: the value is the bits of the result, all of it signs.
+
     coding: where the value is codes of the result.
 
     padded: the result also has zeros around the map, which the graph leaves to the next convolution.
@@ -65,6 +72,7 @@ class Origin:
 
     name: str
     bits: bool = False
+    signs: bool = False
     padded: bool = False
     coding: Coding | None = None
 
@@ -140,12 +148,49 @@ class Builder:
         size = (x.size[0], 1, 1)
         return Map(out, size, size)
 
-    def binarize(self, x: Map, threshold: np.ndarray, flip: bool) -> int:
-        """The bits of x: the id of the new value."""
+    def binarize(self, x: Map, threshold: np.ndarray, flip: bool, alone: bool = False) -> int:
+        """The bits of x: the id of their value. alone: they are the captured node's result, not what it reads."""
         self.plain(x)
-        out = self._new_value(Origin(self.node.name, bits=True))
+        if x.bits is not None and keeps_signs(threshold, flip):
+            return x.bits
+        out = self._new_value(Origin(self.node.name, bits=not alone, signs=alone))
         self.graph.nodes.append(Identity(self.name() + ".binarize", [x.value], [Binarize(threshold, flip, out)]))
         return out
+
+    def signs(self, bits: int, size: tuple[int, int, int], shape: tuple[int, ...]) -> Map:
+        """A bits value as numbers too, which are made where something reads them."""
+        return replace(self.add(Gather(self.name(), [bits], pieces=[(size[0], 0)]), size, shape), bits=bits)
+
+    def logic(self, kind: str, x: Map, y: Map) -> Map:
+        """x and y: maps of signs, of one shape."""
+        assert x.bits is not None
+        assert y.bits is not None
+        return self._signs_of(Logic(self.name(), [x.bits, y.bits], kind=kind), x.size, x.shape)
+
+    def gather(self, maps: Sequence[Map], index: np.ndarray) -> Map:
+        """Channels of maps of one height and width, counted through all of them: bits if all of them are.
+
+        Channels taken of channels that were taken are taken where those were, unless that is a long list.
+        """
+        size = (len(index), *maps[0].size[1:])
+        shape = size if maps[0].shape == maps[0].size else size[:1]
+        maps, index = _used(maps, index)
+        pieces = pieces_of(index)
+        leaves, of_leaves = _leaves(maps)
+        leaves, flat = _used(leaves, of_leaves[index])
+        pieces_of_leaves = pieces_of(flat)
+        if len(leaves) <= MAX_INPUTS and _length(pieces_of_leaves) <= 2 * _length(pieces):
+            maps, index, pieces = leaves, flat, pieces_of_leaves
+        bits = [m.bits for m in maps if m.bits is not None]
+        if len(bits) == len(maps):
+            made = self._signs_of(Gather(self.name(), bits, pieces=pieces), size, shape)
+        else:
+            made = self.add(Gather(self.name(), [m.value for m in maps], pieces=pieces), size, shape)
+        return replace(made, taken=(list(maps), index))
+
+    def _signs_of(self, node: Node, size: tuple[int, int, int], shape: tuple[int, ...]) -> Map:
+        out = self._new_value(Origin(self.node.name, signs=True))
+        return replace(self.add(node, size, shape, Binarize(np.zeros(1), False, out)), bits=out)
 
     def plain(self, x: Any) -> Map:
         """x, which must be a map of the input with nothing left to take over."""
@@ -258,7 +303,7 @@ class Builder:
         for value in made:
             if isinstance(last, Map) and value == last.value:
                 self.origin[value].padded = last.padding != NO_PADDING
-            elif not self.origin[value].bits:
+            elif not self.origin[value].bits and not self.origin[value].signs:
                 del self.origin[value]
 
     def _outputs(self, results: Any) -> None:
@@ -318,6 +363,56 @@ def _wide(value: Any) -> Any:
 
 def _csv(shape: tuple[int, ...]) -> str:
     return ", ".join(str(s) for s in shape)
+
+
+def _length(pieces: list[tuple[int, ...]]) -> int:
+    return sum(len(piece) for piece in pieces)
+
+
+def _leaves(maps: Sequence[Map]) -> tuple[list[Map], np.ndarray]:
+    """The maps that these were taken of, and for each channel of these its number in them."""
+    leaves: list[Map] = []
+    numbers = []
+    for m in maps:
+        sources, index = m.taken or ([m], np.arange(m.size[0]))
+        numbers.append(index + sum(leaf.size[0] for leaf in leaves))
+        leaves += sources
+    return leaves, np.concatenate(numbers)
+
+
+def _used(maps: Sequence[Map], index: np.ndarray) -> tuple[list[Map], np.ndarray]:
+    """Without maps of which no channel is taken, and each once."""
+    of_map = np.repeat(np.arange(len(maps)), [m.size[0] for m in maps])[index]
+    first = np.cumsum([0, *(m.size[0] for m in maps)])
+    used: list[Map] = []
+    begin: dict[int, int] = {}  # of a map's channels, by its value
+    for i in np.unique(of_map):
+        if maps[i].value not in begin:
+            begin[maps[i].value] = sum(m.size[0] for m in used)
+            used.append(maps[i])
+    return used, np.array([begin[maps[i].value] + n - first[i] for i, n in zip(of_map, index, strict=True)])
+
+
+def keeps_signs(threshold: np.ndarray, flip: bool) -> bool:
+    """Whether signs that are compared with `threshold` stay as they are."""
+    return not flip and bool((threshold > -1).all()) and bool((threshold <= 1).all())
+
+
+def pieces_of(index: np.ndarray) -> list[tuple[int, ...]]:
+    """The pieces of a `Gather` that takes these channels: the longest first, by what a number of them says."""
+    pieces, at = [], 0
+    while at < len(index):
+        best: tuple[int, ...] = ()
+        share = 0.0
+        for runs in range(1, min(MOST_RUNS, len(index) - at) + 1):
+            follows = index[at + runs :] == index[at:-runs] + 1
+            after = len(follows) if follows.all() else int(follows.argmin())
+            count = 1 + after // runs
+            if count * runs / (runs + 1) > share:
+                share, best = count * runs / (runs + 1), (count, *(int(i) for i in index[at : at + runs]))
+        pieces.append(best)
+        at += best[0] * (len(best) - 1)
+    return pieces
 
 
 def reshaped(x: Map, shape: tuple[int, ...]) -> Map:

@@ -23,6 +23,7 @@ from netsuke.artifact.graph import (
     FixedCopy,
     FixedMaxPool,
     FixedNode,
+    Gather,
     Graph,
     Identity,
     MaxPool,
@@ -145,6 +146,8 @@ def _plain(graph: Graph) -> Graph:
     unused = 1 + max(step.out for node in graph.nodes for step in node.epilogue if isinstance(step, (Store, Mean)))
     nodes: list[Node] = []
     for node in graph.nodes:
+        if isinstance(node, Gather):
+            raise Error(f"{node.name!r} takes some of the channels of a map, which has no form in fixed point")
         if not isinstance(node, (Conv2d, MaxPool, AveragePool, PadChannels, Concat, Identity)):
             raise Error(f"layer {node.name!r} is a {type(node).__name__}: give a float network to fixed point")
         if isinstance(node, AveragePool) and any(node.padding) and node.divisor == "inside":

@@ -11,8 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netsuke.artifact.contract import Error, first_line
+from netsuke.artifact.graph import PADDING_MODES
 from netsuke.lowering import ops
-from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout, QuantizedConv2d, QuantizedLinear
+from netsuke.nn import (
+    ApproxRSign,
+    ApproxSign,
+    BinaryConv2d,
+    BinaryLinear,
+    Maxout,
+    MultiSliceSign,
+    Or,
+    QuantizedConv2d,
+    QuantizedLinear,
+    RSign,
+    Sign,
+)
 from netsuke.nn.quantized import fake_quantize_weight
 from netsuke.nn.weights import bake
 
@@ -87,7 +100,8 @@ class FrozenBinary(nn.Module):
 class FrozenBinaryConv2d(FrozenBinary):
     def __init__(self, layer: BinaryConv2d) -> None:
         super().__init__(layer)
-        _check_padding(layer)
+        _check_padding(layer, PADDING_MODES)
+        self.padding_mode = layer.padding_mode
         self.stride, self.dilation, self.groups = list(layer.stride), list(layer.dilation), layer.groups
         self.padding = conv_padding(layer.padding, list(layer.kernel_size), self.dilation)
 
@@ -105,6 +119,7 @@ class FrozenBinaryConv2d(FrozenBinary):
             self.padding,
             self.dilation,
             self.groups,
+            self.padding_mode,
         )
 
 
@@ -134,7 +149,7 @@ class FrozenQuantized(nn.Module):
 class FrozenQuantizedConv2d(FrozenQuantized):
     def __init__(self, layer: QuantizedConv2d) -> None:
         super().__init__(layer)
-        _check_padding(layer)
+        _check_padding(layer, ("zeros",))
         self.window: Any = layer.stride, layer.padding, layer.dilation, layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,6 +159,40 @@ class FrozenQuantizedConv2d(FrozenQuantized):
 class FrozenQuantizedLinear(FrozenQuantized):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(self.codes(x), self.weight, self.bias)
+
+
+class FrozenSign(nn.Module):
+    """A sign on its own, not the one inside a binary layer."""
+
+    threshold: Tensor
+
+    def __init__(self, layer: Sign | RSign | ApproxSign | ApproxRSign) -> None:
+        super().__init__()
+        self.register_buffer("threshold", layer.constants().threshold.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.binarize(x, self.threshold, 1.0)
+
+
+class FrozenMultiSliceSign(nn.Module):
+    """sign(x + s) is x >= -s: the sum of two floats has the sign of the true one."""
+
+    def __init__(self, layer: MultiSliceSign) -> None:
+        super().__init__()
+        for i, shift in enumerate(layer.shifts):
+            self.register_buffer(f"threshold{i}", torch.tensor([0 - shift]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        signs = [ops.binarize(x, threshold, 1.0) for threshold in self.buffers()]
+        return signs[0] if len(signs) == 1 else torch.cat(signs, 1)
+
+
+class FrozenOr(nn.Module):
+    def __init__(self, _: Or) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.maximum(x, y)
 
 
 class FrozenMaxout(nn.Module):
@@ -160,14 +209,18 @@ _LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
     BinaryConv2d: FrozenBinaryConv2d,
     BinaryLinear: FrozenBinaryLinear,
     Maxout: FrozenMaxout,
+    MultiSliceSign: FrozenMultiSliceSign,
+    Or: FrozenOr,
+    **dict.fromkeys((Sign, RSign, ApproxSign, ApproxRSign), FrozenSign),
     QuantizedConv2d: FrozenQuantizedConv2d,
     QuantizedLinear: FrozenQuantizedLinear,
 }
 
 
-def _check_padding(layer: nn.Conv2d) -> None:
-    if layer.padding_mode != "zeros":
-        raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use 'zeros'")
+def _check_padding(layer: nn.Conv2d, modes: tuple[str, ...]) -> None:
+    if layer.padding_mode not in modes:
+        known = " or ".join(repr(mode) for mode in modes)
+        raise Error(f"padding_mode={layer.padding_mode!r} is not supported: use {known}")
 
 
 def conv_padding(padding: str | tuple[int, ...] | list[int], kernel: list[int], dilation: list[int]) -> list[int]:

@@ -70,10 +70,16 @@ def fake_quantize(b: Builder, x: Any, scale: float, zero: int, bits: int) -> Map
     return b.plain(x)
 
 
+@handles("netsuke.binarize.default")
+def binarize(b: Builder, x: Any, threshold: Any, alpha_a: float) -> Map:
+    x = b.plain(x)
+    return b.signs(b.binarize(x, b.constant(threshold), alpha_a < 0, alone=True), x.size, x.shape)
+
+
 @handles("netsuke.binary_conv2d.default")
 def binary_conv2d(
     b: Builder, x: Any, sign: Any, alpha_w: Any, beta_w: Any, bias: Any, threshold: Any, alpha_a: float, gamma: float,
-    stride: Any, padding: Any, dilation: Any, groups: int,
+    stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str,
 ) -> Map:  # fmt: skip
     x = b.plain(b.image(x))
     bits = b.binarize(x, b.constant(threshold), flip=alpha_a < 0)
@@ -88,6 +94,7 @@ def binary_conv2d(
         gamma=gamma,
         stride=_two(stride),
         padding=_four(padding),
+        padding_mode=padding_mode,
         dilation=_two(dilation),
         groups=groups,
     )
@@ -396,6 +403,8 @@ def mul(b: Builder, x: Any, y: Any) -> Map:
 
 def _product(b: Builder, x: Map, y: Map) -> Map:
     if x.size == y.size and x.shape == y.shape:
+        if x.bits is not None and y.bits is not None:
+            return b.logic("xnor", x, y)
         # The one made later may still be at hand when the product is made.
         x, y = (x, y) if x.value > y.value else (y, x)
         return b.step(x, Multiply(y.value))
@@ -405,6 +414,13 @@ def _product(b: Builder, x: Map, y: Map) -> Map:
     raise b.refuse(
         f"it multiplies maps of shapes (N, {x.shape}) and (N, {y.shape}): make them equal, or one (N, C, 1, 1)"
     )
+
+
+@handles("aten.maximum.default")
+def maximum(b: Builder, x: Any, y: Any) -> Map:
+    if isinstance(x, Map) and isinstance(y, Map) and x.bits is not None and y.bits is not None and x.shape == y.shape:
+        return b.logic("or", x, y)
+    raise b.refuse("it is supported of two maps of signs, of one shape, where it is their or")
 
 
 @handles("aten.lerp.Scalar", "aten.lerp.Tensor")
@@ -434,8 +450,26 @@ def cat(b: Builder, xs: Any, dim: int = 0) -> Map:
     if dim % rank != 1 or not (flat or all(m.shape == m.size for m in maps)):
         raise b.refuse("maps are joined along their channels only")
     channels = sum(m.size[0] for m in maps)
+    if all(m.bits is not None for m in maps):
+        return b.gather(maps, np.arange(channels))
     size = (channels, *maps[0].size[1:])
     return b.add(Concat(b.name(), [m.value for m in maps]), size, (channels,) if flat else size)
+
+
+@handles("aten.index_select.default")
+def index_select(b: Builder, x: Any, dim: int, index: Any) -> Map:
+    return _take(b, x, dim, b.constant(index))
+
+
+def _take(b: Builder, x: Any, dim: int, index: Any) -> Map:
+    """Channels by their numbers, or by a slice of them."""
+    x = b.plain(x)
+    if dim % (len(x.shape) + 1) != 1 or x.size not in (x.shape, (*x.shape, 1, 1)):
+        raise b.refuse("channels alone are selected")
+    numbers = np.arange(x.size[0])[index]
+    if not numbers.size:
+        raise b.refuse("it leaves no channels")
+    return b.gather([x], numbers)
 
 
 @handles("aten.pad.default", "aten.constant_pad_nd.default")
@@ -457,14 +491,18 @@ def pad(b: Builder, x: Any, pads: Any, mode: Any = "constant", value: Any = None
 
 @handles("aten.slice.Tensor", sizes=True)
 def slice_(b: Builder, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Map:
-    """x[:, :, ::s] is a maximum over windows of one pixel."""
+    """x[:, :, ::s] is a maximum over windows of one pixel, x[:, a:b:s] some of the channels."""
     if isinstance(x, Map) and step == 1 and start in (None, 0) and isinstance(end, int) and end >= 1 << 31:
         return x
+    if isinstance(x, Map) and dim % (len(x.shape) + 1) == 1:
+        return _take(b, x, dim, slice(start, end, step))
     x = b.plain(b.image(x))
     axis = dim % 4
     extent = (None, *x.size)[axis]
     if axis not in (2, 3) or start not in (None, 0) or not (end is None or isinstance(end, int) and end >= extent):
-        raise b.refuse("only strided slices of whole rows and columns, x[:, :, ::s, ::s], are supported")
+        raise b.refuse(
+            "only slices of channels and strided ones of whole rows and columns, x[:, :, ::s, ::s], are supported"
+        )
     stride = (step, 1) if axis == 2 else (1, step)
     node = MaxPool(b.name(), [x.value], kernel=(1, 1), stride=stride)
     return b.add(node, (x.size[0], *_window_size(b, node, (1, 1), (1, 1), x.size)))

@@ -37,14 +37,19 @@ def binary_conv2d(
     padding: Sequence[int],
     dilation: Sequence[int],
     groups: int,
+    padding_mode: str,
 ) -> Tensor:
-    """conv2d(alpha_a * s_a(x) + gamma, alpha_w * sign + beta_w) + bias, padded with zeros after binarizing.
+    """conv2d(alpha_a * s_a(x) + gamma, alpha_w * sign + beta_w) + bias, padded after binarizing.
 
     x (N, C, H, W); sign int8 (O, C / groups, kh, kw); alpha_w, beta_w, bias (O,); threshold (1,) or (C,);
-    padding (top, left, bottom, right).
+    padding (top, left, bottom, right); padding_mode as of a `netsuke.nn.BinaryConv2d`.
     """
     top, left, bottom, right = padding
-    a = F.pad(activation_signs(x, threshold, alpha_a) * alpha_a + gamma, (left, right, top, bottom))
+    a, pads = activation_signs(x, threshold, alpha_a) * alpha_a + gamma, (left, right, top, bottom)
+    if padding_mode == "replicate":
+        a = F.pad(a, pads, mode="replicate")
+    else:
+        a = F.pad(a, pads, value=alpha_a + gamma if padding_mode == "ones" else 0)
     return F.conv2d(a, _weight(sign, alpha_w, beta_w, x), bias, stride, 0, dilation, groups)
 
 
@@ -62,6 +67,7 @@ def _(
     padding: Sequence[int],
     dilation: Sequence[int],
     groups: int,
+    padding_mode: str,
 ) -> Tensor:
     top, left, bottom, right = padding
     return F.conv2d(F.pad(x, (left, right, top, bottom)), sign.to(x.dtype), bias, stride, 0, dilation, groups)
@@ -94,6 +100,17 @@ def _(
     gamma: float,
 ) -> Tensor:
     return F.linear(x, sign.to(x.dtype), bias)
+
+
+@torch.library.custom_op("netsuke::binarize", mutates_args=())
+def binarize(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
+    """`activation_signs` on their own. x (N, C, ...); threshold (1,) or (C,)."""
+    return activation_signs(x, threshold, alpha_a)
+
+
+@binarize.register_fake
+def _(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
+    return torch.empty_like(x)
 
 
 @torch.library.custom_op("netsuke::fake_quantize", mutates_args=())

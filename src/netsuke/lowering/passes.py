@@ -16,6 +16,7 @@ from netsuke.artifact.contract import MAX_KERNEL, MAX_STEPS, Error
 from netsuke.artifact.graph import (
     Add,
     Affine,
+    Binarize,
     BinaryConv2d,
     Conv2d,
     Graph,
@@ -36,7 +37,7 @@ def optimise(graph: Graph) -> Graph:
     graph = drop_dead(graph)
     graph = merge_strides(graph)
     graph = fuse_taps(graph)
-    graph = share_means(graph)
+    graph = share_writes(graph)
     graph = fuse_epilogues(graph)
     graph = drop_dead(graph)  # a dead store would stand between a convolution and its batch norm
     return fold_affine(graph)
@@ -98,25 +99,32 @@ def fuse_taps(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes)
 
 
-def share_means(graph: Graph) -> Graph:
-    """The mean of a map that several nodes take is taken once: of means with only writes between them, the first."""
+def share_writes(graph: Graph) -> Graph:
+    """Means and bits of one map that several nodes ask for are written once: of those that only writes lie between."""
     same: dict[int, int] = {}
     nodes = []
     for node in graph.nodes:
         steps: list[Step] = []
-        first: int | None = None  # the mean of y as it is
+        written: list[Mean | Binarize] = []  # of y as it is
         for step in node.epilogue:
             if not isinstance(step, Write):
-                first = None
-            if isinstance(step, Mean):
+                written = []
+            if isinstance(step, Mean | Binarize):
+                first = next((other for other in written if _writes_the_same(other, step)), None)
                 if first is not None:
-                    same[step.out] = first
+                    same[step.out] = first.out
                     continue
-                first = step.out
+                written.append(step)
             steps.append(replace(step, value=same.get(step.value, step.value)) if isinstance(step, Read) else step)
         nodes.append(replace(node, inputs=[same.get(v, v) for v in node.inputs], epilogue=steps))
     outputs = [replace(output, value=same.get(output.value, output.value)) for output in graph.outputs]
     return replace(graph, nodes=nodes, outputs=outputs)
+
+
+def _writes_the_same(a: Mean | Binarize, b: Mean | Binarize) -> bool:
+    if isinstance(a, Binarize) and isinstance(b, Binarize):
+        return a.flip == b.flip and np.array_equal(a.threshold, b.threshold)
+    return isinstance(a, Mean) and isinstance(b, Mean)
 
 
 def fuse_epilogues(graph: Graph) -> Graph:

@@ -57,7 +57,14 @@ def trace64_decided(
             continue
         result = recorder.results[origin.name]
         result = result[0] if isinstance(result, tuple) else result  # batch norm returns its statistics too
-        if origin.bits:
+        if origin.signs:
+            # What is binarized: of ops.binarize its operand; everything else there only moves or combines signs.
+            args = recorder.inputs[origin.name]
+            alone = len(args) == 3 and isinstance(args[2], float)
+            before, threshold = (args[0], args[1].numpy()) if alone else (result, np.zeros(1))
+            result = result.to(torch.int8)
+            binarized[index] = (before.reshape(len(images), *value.shape).numpy(), threshold)
+        elif origin.bits:
             args = recorder.inputs[origin.name]  # of ops.binary_conv2d or ops.binary_linear
             result = ops.activation_signs(args[0], args[5], args[6]).to(torch.int8)
             binarized[index] = (args[0].reshape(len(images), *value.shape).numpy(), args[5].numpy())

@@ -42,7 +42,7 @@ class Method:
         if isinstance(layer, nn.Conv2d):
             if layer.groups > 1 and layer.in_channels == layer.groups:
                 return "depthwise: a filter sees one channel"
-            if layer.padding_mode != "zeros":
+            if layer.padding_mode not in ("zeros", "replicate"):
                 return f"padding_mode={layer.padding_mode!r} cannot be exported"
             if layer.kernel_size == (1, 1) and max(layer.stride) > 1:
                 return "a downsampling 1x1 shortcut"

@@ -17,8 +17,10 @@ from netsuke.models import (
     adabin_resnet,
     adabin_vgg,
     birealnet,
+    bmxnet_resnet,
     bnext,
     bnext18,
+    boolnet,
     efficientnet_lite,
     lenet,
     meliusnet,
@@ -44,6 +46,10 @@ MNIST_PREPROCESS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
 CAFFE_EVAL: dict[str, Any] = {
     "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0), "scale": 1.0, "order": "BGR", "resize": 256, "crop": 227,
 }  # fmt: skip
+# BMXNet's: pixels of 0 to 255 less the mean of each channel.
+BMXNET_EVAL: dict[str, Any] = {
+    "mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0), "scale": 1.0, "resize": 256, "crop": 224,
+}  # fmt: skip
 # TensorFlow's for the Lite networks: pixels of -1 to 1.
 LITE_EVAL: dict[str, Any] = {
     "mean": (127.0, 127.0, 127.0), "std": (128.0, 128.0, 128.0), "scale": 1.0,
@@ -66,6 +72,8 @@ REACTNET_PAPER = (
     "Liu et al. 2020, ReActNet: Towards Precise Binary Neural Network with Generalized Activation Functions"
 )
 MELIUSNET_PAPER = "Bethge et al. 2020, MeliusNet: Can Binary Neural Networks Achieve MobileNet-level Accuracy?"
+BOOLNET_PAPER = "Guo et al. 2021, BoolNet: Minimizing the Energy Consumption of Binary Neural Networks"
+BMXNET_PAPER = "Yang et al. 2017, BMXNet: An Open-Source Binary Neural Network Implementation Based on MXNet"
 POKEBNN_PAPER = "Zhang et al. 2022, PokeBNN: A Binary Pursuit of Lightweight Accuracy"
 
 
@@ -99,12 +107,14 @@ def _mnist(name: str, build: Callable[..., nn.Module]) -> ModelEntry:
     return ModelEntry(name, LENET_PAPER, (1, 28, 28), 10, MNIST_PREPROCESS, build, name)
 
 
-def _binary(name: str, paper: str, build: Callable[..., nn.Module]) -> list[ModelEntry]:
+def _binary(
+    name: str, paper: str, build: Callable[..., nn.Module], preprocess: dict[str, Any] = IMAGENET_EVAL
+) -> list[ModelEntry]:
     """A binary ImageNet network and its float counterpart. build: (binary, **arguments) -> model."""
     counterpart = f"{name}_float"
     return [
-        _imagenet(name, paper, partial(build, True), counterpart),
-        _imagenet(counterpart, paper, partial(build, False), counterpart),
+        ModelEntry(own, paper, (3, 224, 224), 1000, preprocess, partial(build, binary), counterpart)
+        for own, binary in ((name, True), (counterpart, False))
     ]
 
 
@@ -160,10 +170,15 @@ _ENTRIES = [
     *_binary("meliusnet42", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 42)),
     *_binary("meliusnet59", MELIUSNET_PAPER, partial(meliusnet.meliusnet, 59)),
     _imagenet("adabin_meliusnet59", ADABIN_PAPER, meliusnet.adabin_meliusnet59, "meliusnet59_float"),
+    *_binary("basenet_k1", BOOLNET_PAPER, partial(boolnet.basenet, 1)),
+    *_binary("basenet_k4", BOOLNET_PAPER, partial(boolnet.basenet, 4)),
+    *_binary("boolnet_k4", BOOLNET_PAPER, boolnet.boolnet),
+    *_binary("boolnet_star_k4", BOOLNET_PAPER, boolnet.boolnet_star),
     *_binary("pokebnn_0_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 0.5)),
     *_binary("pokebnn_1_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.0)),
     *_binary("pokebnn_1_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.5)),
     *_binary("pokebnn_2_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 2.0)),
+    *_binary("bmxnet_resnet18_imagenet", BMXNET_PAPER, bmxnet_resnet.bmxnet_resnet18_imagenet, BMXNET_EVAL),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),
     *_bnext("bnext_middle", partial(bnext.bnext, bnext.MIDDLE)),

@@ -12,27 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error
+from netsuke.models.pieces import Pieces
 
 GAP_BITS = 4
-
-
-class _Bytes:
-    """A file that is taken piece by piece."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.data, self.at = path, path.read_bytes(), 0
-
-    def take(self, count: int, dtype: str) -> np.ndarray:
-        size = count * np.dtype(dtype).itemsize
-        if size > len(self.data) - self.at:
-            raise Error(f"{self.path} is cut off, or of another network: {size} more bytes are wanted at {self.at}")
-        self.at += size
-        return np.frombuffer(self.data, dtype, count, self.at - size)
-
-    def nibbles(self, count: int) -> np.ndarray:
-        """Two a byte, the low one first."""
-        pairs = self.take((count + 1) // 2, "u1")
-        return np.stack([pairs & 15, pairs >> 4], 1).reshape(-1)[:count]
 
 
 def read_released(path: Path, model: nn.Module) -> dict[str, Tensor]:
@@ -44,10 +26,7 @@ def read_released(path: Path, model: nn.Module) -> dict[str, Tensor]:
 
     Raises netsuke.Error where the file is missing, does not fit the model, or an entry lies outside its layer.
     """
-    try:
-        file = _Bytes(path)
-    except OSError as error:
-        raise Error(f"{path} cannot be read: {error.strerror}") from None
+    file = Pieces(path)
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
     entries = file.take(len(layers), "<u4")
     tensors: dict[str, Tensor] = {}
@@ -67,6 +46,5 @@ def read_released(path: Path, model: nn.Module) -> dict[str, Tensor]:
         all_codes[places] = codes
         weight = codebook[all_codes].astype(np.float32).reshape(layer.weight.shape)
         tensors[f"{name}.weight"] = torch.from_numpy(weight)
-    if file.at != len(file.data):
-        raise Error(f"{path} is of another network, or damaged: {len(file.data) - file.at} bytes of it are left over")
+    file.done()
     return tensors

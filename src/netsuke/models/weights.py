@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error, first_line
+from netsuke.models.mxnet import read_ndarrays
 from netsuke.models.released import read_released
 
 _UNREADABLE = (
@@ -40,11 +41,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 
     Reads safetensors files and torch files of plain tensors (weights_only=True): a state dict, or one under the key
     `state_dict` or `model`, with or without the prefix `module.`, under our names or those of the published code. A
-    file that ends in .net is one of Deep Compression's (`netsuke.models.released`).
+    file that ends in .net is one of Deep Compression's (`netsuke.models.released`), one that ends in .params MXNet's
+    (`netsuke.models.mxnet`).
     Raises netsuke.Error where the file is missing or damaged, or does not fit the model.
     """
-    tensors = read_released(Path(path), model) if Path(path).suffix == ".net" else _read(Path(path))
-    tensors = _strip_prefix(tensors, "module.")
+    tensors = _strip_prefix(_tensors_of(Path(path), model), "module.")
     if isinstance(model, Published):
         tensors = model.from_published(tensors)
     unused = getattr(model, "unused_weights", ())
@@ -72,6 +73,12 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             raise Error(f"{path} is damaged: {name} holds values that are not finite")
     model.load_state_dict(tensors, strict=False)
     return model
+
+
+def _tensors_of(path: Path, model: nn.Module) -> Mapping[str, Tensor]:
+    if path.suffix == ".net":
+        return read_released(path, model)
+    return read_ndarrays(path) if path.suffix == ".params" else _read(path)
 
 
 def published_weights(model: nn.Module) -> dict[str, Tensor]:

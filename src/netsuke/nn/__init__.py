@@ -6,6 +6,7 @@ from netsuke.nn.bireal_weight import BiRealWeight
 from netsuke.nn.dprelu import DPReLU
 from netsuke.nn.fuse import fuse
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
+from netsuke.nn.logic import ChannelOrder, MultiSliceSign, Or, Xnor
 from netsuke.nn.maxout import Maxout
 from netsuke.nn.progressive import progressive
 from netsuke.nn.quantized import ActivationQuantizer, QuantizedConv2d, QuantizedLinear
@@ -14,7 +15,7 @@ from netsuke.nn.rprelu import RPReLU
 from netsuke.nn.rsign import ApproxRSign, ApproxSign, RSign, Sign
 from netsuke.nn.sign_weight import SignWeight, XnorWeight
 from netsuke.nn.ste import sign_clipped, sign_ede, sign_piecewise_quadratic
-from netsuke.nn.temperature import TemperatureWeight
+from netsuke.nn.temperature import ScaledTemperatureWeight, TemperatureWeight
 from netsuke.nn.ternary import Ternary, ternarized
 from netsuke.nn.two_step import FloatWeight, binarize_weights, keep_weights_float
 from netsuke.nn.weights import Levels, Masked, Shared, bake, count_levels, rate
@@ -37,20 +38,25 @@ __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
     "ChannelGate",
+    "ChannelOrder",
     "DPReLU",
     "FloatWeight",
     "InfoRecoupling",
     "Maxout",
+    "MultiSliceSign",
+    "Or",
     "QuantizedConv2d",
     "QuantizedLinear",
     "RPReLU",
     "RSign",
     "Sign",
+    "ScaledTemperatureWeight",
     "SignWeight",
     "TemperatureWeight",
     "Ternary",
     "WeightBinarizer",
     "WeightSet",
+    "Xnor",
     "XnorWeight",
     "binarize_weights",
     "fuse",

@@ -118,6 +118,10 @@ class AdaBinActivation(ActivationBinarizer):
         gamma = alpha * beta if self.center == "published" else beta
         return ActivationSet(self.beta_a.detach().reshape(1).clone(), alpha, gamma)
 
+    def one(self) -> Tensor:
+        """alpha_a + gamma, with its gradient."""
+        return self.alpha_a + (self.alpha_a * self.beta_a if self.center == "published" else self.beta_a)
+
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """beta_a = the mean of x, alpha_a = mean |x - beta_a|, which minimises the squared error given beta_a.

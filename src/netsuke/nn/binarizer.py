@@ -56,6 +56,11 @@ class ActivationBinarizer(nn.Module):
         """The numbers that inference needs. Raises netsuke.Error where they describe no binary set."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its binary set is")
 
+    def one(self) -> Tensor | float:
+        """What s = +1 stands for, alpha + gamma: the padding of a layer with padding_mode="ones"."""
+        binary = self.constants()
+        return binary.alpha + binary.gamma
+
     def calibrate(self, x: Tensor) -> None:
         """Start the binary set from data: x is an input (N, C, ...) of the layer. Nothing by default."""
 

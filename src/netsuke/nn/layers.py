@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,9 +21,15 @@ def arguments_of(conv: nn.Conv2d) -> dict[str, Any]:
 class BinaryConv2d(nn.Conv2d):
     """A convolution whose weight and input are binarized: conv2d(a(x), alpha_w * s_w + beta_w) + bias.
 
-    (N, C, H, W) -> (N, O, H', W'). Padding is a real zero, in neither binary set. `weight` is the latent float weight.
-    binary_a, binary_w: the binarizers; AdaBin's when not given. Further arguments as for torch.nn.Conv2d.
+    (N, C, H, W) -> (N, O, H', W'). `weight` is the latent float weight. binary_a, binary_w: the binarizers; AdaBin's
+    when not given. Further arguments as for torch.nn.Conv2d, but padding_mode says what surrounds the binarized input:
+
+        "zeros"      a real zero, in neither binary set
+        "ones"       s = +1, what a zero becomes that is binarized after it was padded
+        "replicate"  the nearest pixel
     """
+
+    padding_mode: str  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -32,9 +39,12 @@ class BinaryConv2d(nn.Conv2d):
         *args: Any,
         binary_a: ActivationBinarizer | None = None,
         binary_w: WeightBinarizer | None = None,
+        padding_mode: str = "zeros",
         **kwargs: Any,
     ) -> None:
+        kwargs["padding_mode"] = "zeros" if padding_mode == "ones" else padding_mode  # one that torch knows
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
+        self.padding_mode = padding_mode
         self.binary_a = binary_a if binary_a is not None else AdaBinActivation()
         self.binary_w = binary_w if binary_w is not None else AdaBinWeight()
 
@@ -44,6 +54,13 @@ class BinaryConv2d(nn.Conv2d):
     def convolve(self, activation: Tensor) -> Tensor:
         """The convolution of an input that is binarized already."""
         return self._conv_forward(activation, self.binary_w.values(self.weight), self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "ones":
+            return super()._conv_forward(input, weight, bias)
+        pads = self._reversed_padding_repeated_twice
+        outside = F.pad(torch.zeros_like(input[:1, :1]), pads, value=1) * self.binary_a.one()
+        return F.conv2d(F.pad(input, pads) + outside, weight, bias, self.stride, 0, self.dilation, self.groups)
 
     @classmethod
     def from_float(cls, conv: nn.Conv2d, binary_a: ActivationBinarizer, binary_w: WeightBinarizer) -> BinaryConv2d:

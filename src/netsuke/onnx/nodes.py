@@ -16,8 +16,10 @@ from netsuke.artifact.graph import (
     FixedConv2d,
     FixedCopy,
     FixedMaxPool,
+    Gather,
     Identity,
     Int8Conv2d,
+    Logic,
     MaxPool,
     Node,
     PadChannels,
@@ -141,6 +143,18 @@ def _concat(build: Builder, node: Concat | FixedCopy) -> Tensor:
     return Tensor(build.op("Concat", parts, axis=1))
 
 
+def _gather(build: Builder, node: Gather) -> Tensor:
+    parts = [build.map(build.values[v], build.kinds[v].shape[0]).name for v in node.inputs]
+    joined = build.op("Concat", parts, "joined", axis=1) if len(parts) > 1 else parts[0]
+    return Tensor(build.op("Gather", [joined, build.constant("index", node.index.astype(np.int64))], axis=1))
+
+
+def _logic(build: Builder, node: Logic) -> Tensor:
+    """Of -1 and +1: equal is a product, or is a maximum."""
+    parts = [build.map(build.values[v], build.kinds[v].shape[0]).name for v in node.inputs]
+    return Tensor(build.op("Mul" if node.kind == "xnor" else "Max", parts))
+
+
 def _identity(build: Builder, node: Identity) -> Tensor:
     return build.values[node.inputs[0]]
 
@@ -164,5 +178,7 @@ NODES: dict[type[Node], Callable[[Builder, Any], Tensor]] = {
     AveragePool: _average_pool,
     PadChannels: _pad_channels,
     Concat: _concat,
+    Gather: _gather,
+    Logic: _logic,
     Identity: _identity,
 }

@@ -132,7 +132,17 @@ def _codes(build: Builder, code: Coding, y: Tensor) -> tuple[Tensor, str, str]:
 
 
 def _binarize(build: Builder, step: Binarize, y: Tensor) -> Tensor:
-    """Nothing: only binary convolutions read bits, and `convert` has refused those."""
+    """Bits are -1 and +1 in floats; binary convolutions, which `convert` has refused, would read them as they are."""
+    thresholds = np.broadcast_to(step.threshold, build.kinds[step.out].shape[:1])
+    ones = _op(
+        build,
+        "LessOrEqual" if step.flip else "GreaterOrEqual",
+        y,
+        build.per_channel("threshold", thresholds, y),
+        name="ones",
+    ).name
+    plus, minus = (build.constant(name, np.float32(s)) for name, s in (("plus", 1), ("minus", -1)))
+    build.values[step.out] = Tensor(build.op("Where", [ones, plus, minus], "signs"), y.flat)
     return y
 
 

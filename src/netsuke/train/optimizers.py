@@ -39,8 +39,11 @@ def make_optimizer(model: nn.Module, recipe: Optimizer) -> torch.optim.Optimizer
     # fused: one call a group instead of several a parameter.
     if recipe.name == "sgd":
         return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=recipe.nesterov, fused=True)
+    betas = recipe.betas[0], recipe.betas[1]
+    if recipe.name == "radam":  # has no fused form
+        return torch.optim.RAdam(groups, recipe.learning_rate, betas)
     kind = torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW
-    return kind(groups, recipe.learning_rate, (recipe.betas[0], recipe.betas[1]), fused=True)
+    return kind(groups, recipe.learning_rate, betas, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

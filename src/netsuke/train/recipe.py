@@ -182,10 +182,10 @@ class Group(Table):
 
 @dataclass(frozen=True)
 class Optimizer(Table):
-    """momentum, nesterov: of sgd. betas: of adam (decay as an L2 penalty) and adamw (decay apart)."""
+    """momentum, nesterov: of sgd. betas: of adam, radam (decay as an L2 penalty) and adamw (decay apart)."""
 
     section: ClassVar[str] = "optimizer"
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "radam"] = "sgd"
     learning_rate: Positive = 0.1
     momentum: Share = 0.9
     nesterov: bool = False
