@@ -149,7 +149,7 @@ def parts(data: bytes) -> tuple[dict[str, int], int]:
 
 def _decode(data: bytes, name: str) -> Graph:
     floats, bits, root = unpack(data, name)
-    if isinstance(root, dict) and "tables" in root:
+    if has_tables(root):
         raise Error(f"{name} holds embedding tables, no network. Open it with netsuke.load_embeddings.")
     with calling_it_damaged(name):
         return from_json(root, floats, bits)
@@ -170,6 +170,11 @@ def unpack(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray, Any]:
             raise Error("a number in it is not finite")
         root = canonical_json.parse(_inflate(data[len(data) - sizes[2] :]))
         return floats.astype(np.float32, copy=False), bits, root
+
+
+def has_tables(root: Any) -> bool:
+    """Whether a graph's text is that of embedding tables (embeddings.py) and not of a network (schema.py)."""
+    return isinstance(root, dict) and "tables" in root
 
 
 @contextlib.contextmanager

@@ -16,12 +16,14 @@ import numpy as np
 
 from netsuke.atomic import write
 
-from .container import calling_it_damaged, pack, read_bytes, unpack
+from .container import calling_it_damaged, has_tables, pack, read_bytes, unpack
 from .contract import MAX_CHANNELS, MAX_INTEGER, MAX_NAME, MAX_NODES, Error
 from .float32 import fma
 
 MODES = ("mean", "sum")
 SCALE_BYTES = 2
+# The sign bits, in a float32, of the eight columns that a byte stands for.
+_SIGNS = (~np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")).astype(np.uint32) << 31
 _INFINITY = 0x7F80  # the upper half of it: those of finite numbers that are not negative lie below
 
 
@@ -68,10 +70,9 @@ class Table:
     def values(self, indices: np.ndarray) -> np.ndarray:
         """Rows as numbers, float32 (len(indices), columns)."""
         rows = self.rows[indices]
-        ones = np.unpackbits(rows[:, SCALE_BYTES:], axis=1, count=self.columns, bitorder="little")
+        signs = np.take(_SIGNS, rows[:, SCALE_BYTES:], axis=0).reshape(len(rows), -1)[:, : self.columns]
         scales = _upper_halves(rows).astype(np.uint32) << 16
-        signs = np.where(ones, 0, 1).astype(np.uint32) << 31
-        return (scales[:, None] | signs).view(np.float32)
+        return (signs | scales[:, None]).view(np.float32)
 
 
 def make_rows(scales: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -156,8 +157,9 @@ def encode_tables(model: str, tables: Sequence[Table]) -> bytes:
             for table in tables
         ],
     }
-    _from_json(root, np.concatenate([table.rows.reshape(-1) for table in tables]) if tables else np.empty(0, np.uint8))
-    return pack(b"", b"".join(table.rows.tobytes() for table in tables), root)
+    bits = b"".join(table.rows.tobytes() for table in tables)
+    _from_json(root, np.frombuffer(bits, np.uint8))
+    return pack(b"", bits, root)
 
 
 def save_tables(model: str, tables: Sequence[Table], path: str | os.PathLike[str]) -> None:
@@ -179,15 +181,14 @@ def decode_tables(data: bytes) -> tuple[str, list[Table]]:
     return _decode(bytes(data), "the file")
 
 
-def holds_tables(data: bytes) -> bool:
-    """Whether the bytes are a file of tables. Raises Error if they are not a netsuke file, or a damaged one."""
-    root = unpack(data, "the file")[2]
-    return isinstance(root, dict) and "tables" in root
+def holds_tables(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of tables. Raises Error as `read_tables`, but not for a network."""
+    return has_tables(unpack(read_bytes(path), str(path))[2])
 
 
 def _decode(data: bytes, name: str) -> tuple[str, list[Table]]:
     floats, bits, root = unpack(data, name)
-    if not isinstance(root, dict) or "tables" not in root:
+    if not has_tables(root):
         raise Error(f"{name} holds a network, no embedding tables. Open it with netsuke.load.")
     with calling_it_damaged(name):
         if len(floats):

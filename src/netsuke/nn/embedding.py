@@ -63,7 +63,7 @@ class BinaryEmbeddingBag(nn.EmbeddingBag):
         """What these rows count as: (len(rows), embedding_dim), each row plus or minus one bfloat16 number."""
         latent = F.embedding(rows, self.weight, sparse=self.sparse)
         values = self.binary_w.values(latent)
-        if latent._version:  # the binarizer clamped or centred its latent weights, in place
+        if torch.is_grad_enabled() and latent._version:  # the binarizer clamped or centred the latent weights, in place
             with torch.no_grad():
                 self.weight[rows] = latent
         return straight_through(values.bfloat16().to(values.dtype), values)
