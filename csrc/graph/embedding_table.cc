@@ -31,11 +31,11 @@ std::string EmbeddingTable::isa() const { return kernels_.isa; }
 
 void EmbeddingTable::look_up(const int64_t* indices, int64_t terms, const int64_t* offsets, int64_t bags, const float* weights,
                              float* sums) const {
-  bool rows = true, ascending = offsets[0] == 0 && offsets[bags] <= terms;
+  bool rows = true, ascending = offsets[0] == 0 && offsets[bags] == terms;
   for (int64_t t = 0; t < terms; ++t) rows &= static_cast<uint64_t>(indices[t]) < static_cast<uint64_t>(count_);
   for (int64_t b = 0; b < bags; ++b) ascending &= offsets[b] <= offsets[b + 1];
   if (!rows) fail("an index is not a row of the table: they go from 0 to " + std::to_string(count_ - 1) + ".");
-  if (!ascending) fail("the offsets must ascend from 0 to at most the number of indices, " + std::to_string(terms) + ".");
+  if (!ascending) fail("the offsets must ascend from 0 to the number of indices, " + std::to_string(terms) + ".");
   kernels_.embedding_bag({rows_.data(), row_bytes_, columns_, padding_, indices, weights, terms, offsets, bags, mean_, sums});
 }
 

@@ -21,7 +21,7 @@ class EmbeddingTable {
   int64_t columns() const { return columns_; }
 
   // sums: [bags][columns]. offsets: [bags + 1]. weights: [terms], or null. Throws Error for an index that is no row, and
-  // for offsets that do not ascend from 0 to at most `terms`.
+  // for offsets that do not ascend from 0 to `terms`.
   void look_up(const int64_t* indices, int64_t terms, const int64_t* offsets, int64_t bags, const float* weights,
                float* sums) const;
 

@@ -70,9 +70,9 @@ class Table:
     def values(self, indices: np.ndarray) -> np.ndarray:
         """Rows as numbers, float32 (len(indices), columns)."""
         rows = self.rows[indices]
-        signs = np.take(_SIGNS, rows[:, SCALE_BYTES:], axis=0).reshape(len(rows), -1)[:, : self.columns]
+        signs = np.take(_SIGNS, rows[:, SCALE_BYTES:], axis=0).reshape(len(rows), 8 * (rows.shape[1] - SCALE_BYTES))
         scales = _upper_halves(rows).astype(np.uint32) << 16
-        return (signs | scales[:, None]).view(np.float32)
+        return (signs[:, : self.columns] | scales[:, None]).view(np.float32)
 
 
 def make_rows(scales: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -133,8 +133,8 @@ def check_bags(indices: np.ndarray, offsets: np.ndarray, rows: int) -> None:
     """What a look-up relies on, as the engine says it too. Raises Error."""
     if indices.min(initial=0) < 0 or indices.max(initial=0) >= rows:
         raise Error(f"an index is not a row of the table: they go from 0 to {rows - 1}.")
-    if offsets[0] != 0 or offsets[-1] > len(indices) or (np.diff(offsets) < 0).any():
-        raise Error(f"the offsets must ascend from 0 to at most the number of indices, {len(indices)}.")
+    if offsets[0] != 0 or offsets[-1] != len(indices) or (np.diff(offsets) < 0).any():
+        raise Error(f"the offsets must ascend from 0 to the number of indices, {len(indices)}.")
 
 
 # ----------------------------------------------------------------------------------------------- the file
@@ -193,7 +193,8 @@ def _decode(data: bytes, name: str) -> tuple[str, list[Table]]:
     with calling_it_damaged(name):
         if len(floats):
             raise Error("it has floats beside its tables")
-        return root["model"], _from_json(root, bits)
+        tables = _from_json(root, bits)
+        return root["model"], tables
 
 
 def _from_json(root: dict[str, Any], bits: np.ndarray) -> list[Table]:

@@ -62,7 +62,7 @@ class EmbeddingTable:
             indices: (bags, n), or (n,) with offsets; whole numbers.
             offsets: (bags,): where in `indices` each bag begins; the first is 0.
             per_sample_weights: of the shape of `indices`: a factor for each row, where the mode is "sum".
-            include_last_offset: `offsets` has one number more, where the last bag ends.
+            include_last_offset: `offsets` has one number more, where the last bag ends: the number of indices.
 
         Returns:
             float32 (bags, embedding_dim): the same bits on every instruction set and in numpy.
