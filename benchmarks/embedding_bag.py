@@ -1,10 +1,10 @@
 """How fast are look-ups in a one-bit embedding table, and how small is it?
 
-The table is that of a synthetic DLRM (Naumov et al. 2019): by default a million rows of 64, random weights, bags of 32
-indices, uniform over the rows, which is the worst case for caches. The candidates are torch.nn.EmbeddingBag over the float
-weights (256 MB), the same table in a `.netsuke` file looked up in the engine, and in numpy. They take turns in one process on one
-core, in another order each turn, all with the same fresh indices; the figures are medians of whole calls. Sums of the
-engine and of numpy are compared with those of the binary module in PyTorch.
+The table is that of a synthetic DLRM (Naumov et al. 2019): by default a million rows of 64, random weights, bags of
+32 indices, uniform over the rows, which is the worst case for caches. The candidates are torch.nn.EmbeddingBag over
+the float weights (256 MB), the same table in a `.netsuke` file looked up in the engine, and in numpy. They take turns
+in one process on one core, in another order each turn, all with the same fresh indices; the figures are medians of
+whole calls. Sums of the engine and of numpy are compared with those of the binary module in PyTorch.
 
     python benchmarks/embedding_bag.py [--rows 1000000] [--columns 64] [--bag 32] [--batch 2048] [--runs 31]
                                        [--isa NAME] [--file FILE] [--json]

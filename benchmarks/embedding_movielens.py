@@ -1,11 +1,11 @@
 """What do one-bit embedding tables cost a recommendation model? Float and binary tables on MovieLens 100K.
 
-The data (Harper and Konstan 2015, "The MovieLens Datasets") lie inside RecBole's wheel: 100,000 ratings, of which 80,000,
-drawn once, train, 10,000 choose the epoch, and 10,000 are the test. The model is a small DLRM that says whether a rating is
-4 or 5, from the user, the film, its genres, the user's occupation, the films of the training part that the user rated 4 or 5
-before (at most 32, the latest), age, sex and year. Everything is the same for both kinds of table, but for the table; each
-seed is another initialisation and another order of the examples. The binary tables are exported, and the test runs with
-them in the engine too.
+The data (Harper and Konstan 2015, "The MovieLens Datasets") lie inside RecBole's wheel: 100,000 ratings, of which
+80,000, drawn once, train, 10,000 choose the epoch, and 10,000 are the test. The model is a small DLRM that says
+whether a rating is 4 or 5, from the user, the film, its genres, the user's occupation, the films of the training part
+that the user rated 4 or 5 before (at most 32, the latest), age, sex and year. Everything is the same for both kinds
+of table, but for the table; each seed is another initialisation and another order of the examples. The binary tables
+are exported, and the test runs with them in the engine too.
 
     pip download --no-deps recbole==1.2.1
     python benchmarks/embedding_movielens.py --wheel recbole-1.2.1-py3-none-any.whl [--seeds 5] [--epochs 6] [--json]
@@ -171,11 +171,15 @@ def run(wheel: Path, seeds: int, epochs: int) -> dict[str, Any]:
             runs.append({"epoch": epoch, **measure(model, ratings, parts["test"])})
         figures = {name: [of[name] for of in runs] for name in METRICS}
         means = {name: statistics.mean(values) for name, values in figures.items()}
-        spreads = {f"{name}_deviation": statistics.stdev(values) if seeds > 1 else 0.0 for name, values in figures.items()}
+        spreads = {f"{name}_deviation": _deviation(values) for name, values in figures.items()}
         kinds[kind] = {**means, **spreads, "table_bytes": runs[0]["table_bytes"], "runs": runs}
     share = float(ratings.liked[parts["train"]].mean())
     constant = float(log_loss(ratings.liked[parts["test"]], np.full(len(parts["test"]), share)))
     return {"rows": ratings.rows, "seeds": seeds, "epochs": epochs, "constant_log_loss": constant, "kinds": kinds}
+
+
+def _deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def table(result: dict[str, Any]) -> str:

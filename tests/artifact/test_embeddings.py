@@ -154,9 +154,8 @@ def test_corruptions_behind_the_checksum() -> None:
     for name, data in corruption.redigested_corruptions(FILE, 300):
         try:
             model, tables = decode_tables(data)
-        except Error as error:
-            assert len(str(error).splitlines()) == 1, name
-            assert "checksum" not in str(error), name
+        except Error:
+            assert "checksum" not in refusal(data), name
             continue
         accepted += 1
         assert decode_tables(encode_tables(model, tables))[0] == model, name

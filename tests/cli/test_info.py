@@ -111,7 +111,8 @@ def test_export_without_weights_says_they_are_random(tmp_path: Path, capsys: pyt
 def test_info_of_embedding_tables(tmp_path: Path, run_json: RunJson, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tables.netsuke"
     rows = make_rows(np.float32([0.5, 0.25, 1.0]), np.ones((3, 20)))
-    artifact.save_tables("shop", [artifact.Table("users", rows, 20, "mean", 2), artifact.Table("items", rows, 20)], path)
+    tables = [artifact.Table("users", rows, 20, "mean", 2), artifact.Table("items", rows, 20)]
+    artifact.save_tables("shop", tables, path)
     result = run_json("info", path)
     data = path.read_bytes()
     assert (result["model"], result["schema"], result["nodes"], result["tensors"]) == ("shop", 1, 0, 3)

@@ -34,7 +34,7 @@ def row_bytes(columns: int) -> int:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a file. rows: uint8 (number of rows, row_bytes(columns)). padding: the row that counts for nothing."""
+    """One table of a file. rows: uint8 (n, row_bytes(columns)). padding: the row that counts for nothing."""
 
     name: str
     rows: np.ndarray
@@ -111,7 +111,7 @@ def bags(
         if mode != "sum":
             raise Error(f"per_sample_weights belong to the mode 'sum', and this table has {mode!r}")
         if weights.shape != indices.shape:
-            raise Error(f"per_sample_weights have the shape {weights.shape}, the indices {indices.shape}: make them equal")
+            raise Error(f"per_sample_weights have the shape {weights.shape}, the indices {indices.shape}")
         if not np.isfinite(weights).all():
             raise Error("a number of per_sample_weights is not finite")
         weights = np.ascontiguousarray(weights).reshape(-1)
@@ -163,7 +163,7 @@ def encode_tables(model: str, tables: Sequence[Table]) -> bytes:
 
 
 def save_tables(model: str, tables: Sequence[Table], path: str | os.PathLike[str]) -> None:
-    """Write the file of these tables, whole or not at all. Raises Error as `encode_tables`, or if it cannot be written."""
+    """Write the file of these tables, whole or not at all. Raises Error as `encode_tables` and `atomic.write` do."""
     write(path, encode_tables(model, tables))
 
 

@@ -145,8 +145,9 @@ def _show_tables(result: dict[str, Any]) -> None:
         sizes = [f"{entry[key]:,}" for key in ("bytes", "float_bytes")]
         tables.add_row(entry["name"], *numbers, entry["mode"], padding, *sizes)
     smaller = sum(entry["float_bytes"] for entry in result["tables"]) / result["bytes"]
+    count = f"{len(result['tables'])} embedding tables, for netsuke.load_embeddings"
     show(
-        f"{result['model']}: {result['bytes']:,} bytes, {len(result['tables'])} embedding tables, for netsuke.load_embeddings",
+        f"{result['model']}: {result['bytes']:,} bytes, {count}",
         tables,
         f"a bit a number and 16 bits a row; {smaller:.1f} times smaller than in float32",
         f"format {result['schema']}, SHA-256 {result['sha256']}",

@@ -48,7 +48,7 @@ class EmbeddingTable:
             self.isa, self._look_up = "numpy", table.look_up
             return
         if _native is None:
-            raise Error("the compiled engine cannot be imported: give isa='numpy', or reinstall netsuke with a compiler")
+            raise Error("no engine was compiled: give isa='numpy', or reinstall netsuke where a C++ compiler is")
         padding = -1 if table.padding is None else table.padding
         native = _native.EmbeddingTable(table.rows, table.columns, padding, table.mode == "mean", isa or "")
         self.isa, self._look_up = native.isa, native.look_up

@@ -15,8 +15,8 @@ from netsuke.nn import BinaryEmbeddingBag
 class DLRM(nn.Module):
     """Dense features through a bottom MLP, sparse ones through embedding bags, their dot products through a top MLP.
 
-    With x the bottom MLP's result and e_1 ... e_k what the bags make, all of `embedding_dim` numbers, the top MLP sees x and
-    the dot products of each pair of x, e_1, ..., e_k (section 2.1.5). ReLU follows every linear layer but the last.
+    With x the bottom MLP's result and e_1 ... e_k what the bags make, all of `embedding_dim` numbers, the top MLP sees
+    x and the dot products of each pair of x, e_1, ..., e_k (section 2.1.5). ReLU follows every linear layer but the last.
 
     dense (N, dense_features), sparse: a pair (indices, offsets) for each table, as torch.nn.EmbeddingBag takes them
     -> logits (N,), for a binary cross-entropy.
@@ -35,9 +35,10 @@ class DLRM(nn.Module):
     ) -> None:
         super().__init__()
         bag = BinaryEmbeddingBag if binary else nn.EmbeddingBag
-        self.tables = nn.ModuleList(bag(rows, embedding_dim, mode=mode, sparse=sparse) for rows in table_rows)
-        for table in self.tables:
+        tables = [bag(rows, embedding_dim, mode=mode, sparse=sparse) for rows in table_rows]
+        for table in tables:  # as the published code starts them
             nn.init.uniform_(table.weight, -(table.num_embeddings**-0.5), table.num_embeddings**-0.5)
+        self.tables = nn.ModuleList(tables)
         self.bottom = _perceptron([dense_features, *bottom, embedding_dim])
         vectors = len(self.tables) + 1
         self.top = _perceptron([embedding_dim + vectors * (vectors - 1) // 2, *top, 1])[:-1]
@@ -67,7 +68,7 @@ def dlrm(
 ) -> DLRM:
     """A DLRM with random weights. binary: tables of one bit a number (`netsuke.nn.BinaryEmbeddingBag`).
 
-    table_rows: the rows of each table. bottom, top: widths of the hidden layers. sparse: sparse gradients of the tables.
+    table_rows: the rows of each table. bottom, top: widths of the hidden layers. sparse: as of EmbeddingBag.
     """
     return DLRM(dense_features, table_rows, embedding_dim, bottom, top, mode, binary, sparse)
 
