@@ -16,7 +16,7 @@ class DLRM(nn.Module):
     """Dense features through a bottom MLP, sparse ones through embedding bags, their dot products through a top MLP.
 
     With x the bottom MLP's result and e_1 ... e_k what the bags make, all of `embedding_dim` numbers, the top MLP sees
-    x and the dot products of each pair of x, e_1, ..., e_k (section 2.1.5). ReLU follows every linear layer but the last.
+    x and the dot products of each pair of x, e_1, ..., e_k (section 2.1.5). ReLU follows every layer but the last.
 
     dense (N, dense_features), sparse: a pair (indices, offsets) for each table, as torch.nn.EmbeddingBag takes them
     -> logits (N,), for a binary cross-entropy.
