@@ -134,7 +134,9 @@ class PyModel {
 // Rows (n, row_bytes) to a table; indices and offsets, a bag's terms ending where the next one's begin, to sums.
 class PyEmbeddingTable {
  public:
-  PyEmbeddingTable(Array<uint8_t> rows, int64_t columns, int64_t padding, bool mean, const std::string& isa)
+  using Rows = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+  PyEmbeddingTable(Rows rows, int64_t columns, int64_t padding, bool mean, const std::string& isa)
       : table_(rows.data(), static_cast<int64_t>(rows.shape(0)), static_cast<int64_t>(rows.shape(1)), columns, padding, mean, isa) {}
 
   std::string isa() const { return table_.isa(); }
@@ -196,7 +198,7 @@ NB_MODULE(_native, m) {
       .def("run_node", &PyModel::run_node)
       .def("profile", &PyModel::profile);
   nb::class_<PyEmbeddingTable>(m, "EmbeddingTable")
-      .def(nb::init<Array<uint8_t>, int64_t, int64_t, bool, const std::string&>())
+      .def(nb::init<PyEmbeddingTable::Rows, int64_t, int64_t, bool, const std::string&>())
       .def_prop_ro("isa", &PyEmbeddingTable::isa)
       .def("look_up", &PyEmbeddingTable::look_up, nb::arg("indices"), nb::arg("offsets"), nb::arg("weights").none());
 }

@@ -216,6 +216,18 @@ def test_without_a_compiled_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         netsuke.load_embeddings(data, "scalar")
 
 
+@pytest.mark.parametrize(
+    ("columns", "padding"), [(0, -1), (17, -1), (8, -1), (-8, -1), (2**62, -1), (16, 3), (16, -2)], ids=str
+)
+def test_the_engine_itself_checks_the_sizes(compiled: None, columns: int, padding: int) -> None:
+    from netsuke.engine import _native
+
+    with pytest.raises(Error, match="the sizes of an embedding table do not fit together"):
+        _native.EmbeddingTable(np.zeros((3, 4), np.uint8), columns, padding, False, "")
+    with pytest.raises(TypeError):
+        _native.EmbeddingTable(np.zeros(12, np.uint8), 16, -1, False, "")
+
+
 # ----------------------------------------------------------------------------------------------- the benchmark
 def test_the_benchmark_runs(compiled: None, tmp_path: Path) -> None:
     result = embedding_bag.run(1000, 64, bag=4, batch=8, runs=2, isa=None, file=tmp_path / "t.netsuke")

@@ -59,7 +59,7 @@ def test_it_learns(binary: bool, sparse_gradients: bool) -> None:
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert np.mean(losses[:5]) > 0.6
     assert np.mean(losses[-20:]) < 0.35
 
