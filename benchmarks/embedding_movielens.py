@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import zipfile
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,19 +47,31 @@ METRICS = {"log_loss": log_loss, "auc": roc_auc_score}
 
 @dataclass(frozen=True)
 class Ratings:
-    """dense (N, features), bags: for each table and example the rows it asks for, rows: of the tables, liked (N,)."""
+    """dense (N, features), bags: of each table, rows: of the tables, liked (N,)."""
 
     dense: Tensor
-    bags: list[list[Tensor]]
+    bags: list[Bags]
     rows: list[int]
     liked: Tensor
 
-    def batch(self, examples: Sequence[int]) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
-        sparse = []
-        for table in self.bags:
-            chosen = [table[example] for example in examples]
-            sparse.append((torch.cat(chosen), torch.tensor([0, *map(len, chosen[:-1])]).cumsum(0)))
-        return self.dense[examples], sparse, self.liked[examples]
+    def batch(self, examples: np.ndarray) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
+        return self.dense[examples], [bags.of(examples) for bags in self.bags], self.liked[examples]
+
+
+class Bags:
+    """The rows of one table that each example asks for, end to end, and where each example's begin."""
+
+    def __init__(self, bags: list[list[int]]) -> None:
+        self.indices = np.array([row for bag in bags for row in bag], np.int64)
+        self.lengths = np.array([len(bag) for bag in bags])
+        self.begins = np.cumsum(self.lengths) - self.lengths
+
+    def of(self, examples: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Indices and offsets of these examples, as torch.nn.EmbeddingBag takes them."""
+        lengths = self.lengths[examples]
+        offsets = np.cumsum(lengths) - lengths
+        places = np.arange(lengths.sum()) + np.repeat(self.begins[examples] - offsets, lengths)
+        return torch.from_numpy(self.indices[places]), torch.from_numpy(offsets)
 
 
 def _columns(archive: zipfile.ZipFile, ending: str) -> Iterator[list[str]]:
@@ -67,7 +79,7 @@ def _columns(archive: zipfile.ZipFile, ending: str) -> Iterator[list[str]]:
     return (line.split("\t") for line in lines)
 
 
-def read(wheel: Path, seed: int = 0) -> tuple[Ratings, dict[str, list[int]]]:
+def read(wheel: Path, seed: int = 0) -> tuple[Ratings, dict[str, np.ndarray]]:
     """The ratings, and which of them train, choose and test. Raises Error where the wheel is missing or another one."""
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -79,13 +91,13 @@ def read(wheel: Path, seed: int = 0) -> tuple[Ratings, dict[str, list[int]]]:
     genres = _numbered(genre for film in films.values() for genre in film[1].split())
     occupations = _numbered(user[2] for user in users.values())
     user_rows, film_rows = _numbered(users), _numbered(films)
-    order = np.random.default_rng(seed).permutation(len(ratings)).tolist()
+    order = np.random.default_rng(seed).permutation(len(ratings))
     tenth = len(ratings) // 10
     parts = {"train": order[2 * tenth :], "choose": order[:tenth], "test": order[tenth : 2 * tenth]}
-    trains = set(parts["train"])
+    trains = set(parts["train"].tolist())
     dense: list[list[float]] = []
     liked: list[float] = []
-    bags: list[list[Tensor]] = [[], [], [], [], []]
+    bags: list[list[list[int]]] = [[], [], [], [], []]
     history: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=HISTORY))
     for number, (user, film, stars, _) in enumerate(ratings):
         age, sex, occupation, _ = users[user]
@@ -94,36 +106,36 @@ def read(wheel: Path, seed: int = 0) -> tuple[Ratings, dict[str, list[int]]]:
         liked.append(float(float(stars) >= LIKED))
         rows = ([user_rows[user]], [film_rows[film]], [genres[g] for g in classes.split()], [occupations[occupation]])
         for table, bag in zip(bags, (*rows, list(history[user])), strict=True):
-            table.append(torch.tensor(bag, dtype=torch.long))
+            table.append(bag)
         if number in trains and liked[-1]:
             history[user].append(film_rows[film])
     counts = [len(user_rows), len(film_rows), len(genres), len(occupations), len(film_rows)]
-    return Ratings(torch.tensor(dense), bags, counts, torch.tensor(liked)), parts
+    return Ratings(torch.tensor(dense), [Bags(table) for table in bags], counts, torch.tensor(liked)), parts
 
 
 def _numbered(names: Any) -> dict[str, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
-def predict(model: DLRM, ratings: Ratings, examples: Sequence[int]) -> np.ndarray:
+def predict(model: DLRM, ratings: Ratings, examples: np.ndarray) -> np.ndarray:
     model.eval()
     with torch.inference_mode():
         parts = [model(*ratings.batch(examples[at : at + 4096])[:2]) for at in range(0, len(examples), 4096)]
     return torch.cat(parts).sigmoid().double().numpy()
 
 
-def train(kind: str, ratings: Ratings, parts: dict[str, list[int]], seed: int, epochs: int) -> tuple[DLRM, int]:
+def train(kind: str, ratings: Ratings, parts: dict[str, np.ndarray], seed: int, epochs: int) -> tuple[DLRM, int]:
     """The model of the epoch that is best on the part `choose`, and that epoch, counted from 1."""
     torch.manual_seed(seed)
     model = dlrm(ratings.dense.shape[1], ratings.rows, 64, (64,), (64, 32), mode="mean", binary=kind == "binary")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    order, best, kept, epoch_of_best = np.array(parts["train"]), float("inf"), model, 0
+    order, best, kept, epoch_of_best = parts["train"].copy(), float("inf"), model, 0
     rng = np.random.default_rng(seed)
     for epoch in range(1, epochs + 1):
         model.train()
         rng.shuffle(order)
         for at in range(0, len(order), BATCH):
-            dense, sparse, liked = ratings.batch(order[at : at + BATCH].tolist())
+            dense, sparse, liked = ratings.batch(order[at : at + BATCH])
             loss = F.binary_cross_entropy_with_logits(model(dense, sparse), liked)
             optimizer.zero_grad()
             loss.backward()
@@ -145,7 +157,7 @@ class InEngine(nn.Module):
         return torch.from_numpy(self.look_up(indices.numpy(), offsets.numpy()))
 
 
-def measure(model: DLRM, ratings: Ratings, test: Sequence[int]) -> dict[str, Any]:
+def measure(model: DLRM, ratings: Ratings, test: np.ndarray) -> dict[str, Any]:
     """The metrics on the test part, and bytes of the tables; of binary ones in a file, run in the engine."""
     predicted = predict(model, ratings, test)
     result: dict[str, Any] = {name: float(of(ratings.liked[test], predicted)) for name, of in METRICS.items()}

@@ -101,11 +101,12 @@ def test_the_study_on_movielens_runs(tmp_path: Path) -> None:
 
 def test_the_study_sees_no_rating_before_its_time(tmp_path: Path) -> None:
     ratings, parts = embedding_movielens.read(wheel(tmp_path / "recbole.whl"))
-    assert sorted(parts["train"] + parts["choose"] + parts["test"]) == list(range(200))
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(200))
     seen: dict[int, list[int]] = {}
     for number in range(200):
-        user, film = int(ratings.bags[0][number]), int(ratings.bags[1][number])
-        assert ratings.bags[4][number].tolist() == seen.setdefault(user, [])[-embedding_movielens.HISTORY :]
+        user, film, *_, history = (bags.of(np.array([number]))[0].tolist() for bags in ratings.bags)
+        user, film = user[0], film[0]
+        assert history == seen.setdefault(user, [])[-embedding_movielens.HISTORY :]
         if number in parts["train"] and ratings.liked[number]:
             seen[user].append(film)
 
