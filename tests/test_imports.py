@@ -43,7 +43,7 @@ def test_every_room_has_a_contract_that_names_every_other_room() -> None:
     "code",
     [
         "import netsuke",
-        "import netsuke; netsuke.load, netsuke.Preprocess, netsuke.Error",
+        "import netsuke; netsuke.load, netsuke.load_embeddings, netsuke.Preprocess, netsuke.Error",
         "import netsuke.artifact, netsuke.engine, netsuke.data, netsuke.cli",
     ],
 )

@@ -21,7 +21,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
         _ = netsuke.nonsense
 
 
-@pytest.mark.parametrize("name", ["create_model", "list_models", "binarize", "export"])
+@pytest.mark.parametrize("name", ["create_model", "list_models", "binarize", "export", "export_embeddings"])
 def test_without_torch_the_error_says_what_to_install(name: str) -> None:
     code = f"""
 import sys

@@ -1,14 +1,17 @@
 // The Python module netsuke.engine._native. The only file that includes Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "graph/embedding_table.h"
 #include "graph/limits.h"
 #include "graph/model.h"
 #include "graph/peak.h"
@@ -128,6 +131,30 @@ class PyModel {
   std::mutex mutex_;
 };
 
+// Rows (n, row_bytes) to a table; indices and offsets, a bag's terms ending where the next one's begin, to sums.
+class PyEmbeddingTable {
+ public:
+  using Rows = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+  PyEmbeddingTable(Rows rows, int64_t columns, int64_t padding, bool mean, const std::string& isa)
+      : table_(rows.data(), static_cast<int64_t>(rows.shape(0)), static_cast<int64_t>(rows.shape(1)), columns, padding, mean, isa) {}
+
+  std::string isa() const { return table_.isa(); }
+
+  Floats look_up(Array<int64_t> indices, Array<int64_t> offsets, std::optional<Array<float>> weights) const {
+    if (offsets.size() < 1 || (weights && weights->size() != indices.size())) netsuke::fail("the arrays do not fit together.");
+    const size_t bags = offsets.size() - 1;
+    Floats sums = new_floats({bags, static_cast<size_t>(table_.columns())});
+    nb::gil_scoped_release release;
+    table_.look_up(indices.data(), static_cast<int64_t>(indices.size()), offsets.data(), static_cast<int64_t>(bags),
+                   weights ? weights->data() : nullptr, sums.data());
+    return sums;
+  }
+
+ private:
+  netsuke::EmbeddingTable table_;
+};
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -170,4 +197,8 @@ NB_MODULE(_native, m) {
       .def("run_u8", &PyModel::run<uint8_t>)
       .def("run_node", &PyModel::run_node)
       .def("profile", &PyModel::profile);
+  nb::class_<PyEmbeddingTable>(m, "EmbeddingTable")
+      .def(nb::init<PyEmbeddingTable::Rows, int64_t, int64_t, bool, const std::string&>())
+      .def_prop_ro("isa", &PyEmbeddingTable::isa)
+      .def("look_up", &PyEmbeddingTable::look_up, nb::arg("indices"), nb::arg("offsets"), nb::arg("weights").none());
 }

@@ -440,6 +440,7 @@ Graph read_graph(const uint8_t* data, size_t size, int threads) {
   const Container c = open_container(data, size);
   Graph g;
   const Json json = parse_json(c.graph);
+  if (json.find("tables")) fail("it holds embedding tables, no network. Open it with netsuke.load_embeddings.");
   Fields f(json, "the top");
   expand(f, c, g, threads);
   Reader{g}.read(f);

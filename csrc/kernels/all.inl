@@ -18,11 +18,12 @@
 #include "kernels/fixed/fixed.inl"
 #include "kernels/mean/mean.inl"
 #include "kernels/transform/transform.inl"
+#include "kernels/embedding_bag/embedding_bag.inl"
 
 namespace {
 constexpr netsuke::Kernels kKernels = {kIsa,         L,             kWidest,         kHasTiles,   kCodeOffset, kNarrow,
                                        binary_conv,  float_conv,    sparse_linear,   codebook_linear,
                                        int8_conv,    pool,          copy,            bits,        fixed_pool,
-                                       fixed_copy,   mean,          transform_u8,    transform_f32,
+                                       fixed_copy,   mean,          transform_u8,    transform_f32, embedding_bag,
                                        binary_loop,  float_loop,    int8_loop};
 }

@@ -279,6 +279,21 @@ struct TransformArgs {
   float multiplier, zero, most;
 };
 
+// Sums of rows of a table. A row is `row_bytes` long: its scale, the upper half of a float32, then a sign for each column, bit
+// 1 being +; it stands for the signs times the scale. Behind the last row there is slack.
+struct EmbeddingBagArgs {
+  const uint8_t* rows;
+  int64_t row_bytes, columns;
+  int64_t padding;          // the row that does not count, or -1
+  const int64_t* indices;   // [terms], each a row
+  const float* weights;     // [terms], or null
+  int64_t terms;
+  const int64_t* offsets;   // [bags + 1]: bag b is the terms from offsets[b] to before offsets[b + 1]
+  int64_t bags;
+  bool mean;
+  float* out;               // [bags][columns]
+};
+
 // A stretch of one row of the result: `count` pixels from the `first` of the chunk, which is (y, x). A stretch ends where
 // the row does, and in a binary convolution where the border class changes: it is the row's `part`.
 struct Row {
@@ -313,6 +328,7 @@ struct Kernels {
   void (*mean)(const MeanArgs&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
   bool (*transform_f32)(const TransformArgs&, const float* planes);  // false if a number is not finite
+  void (*embedding_bag)(const EmbeddingBagArgs&);
   // The bare inner loops, for measuring what the machine could do; `memory` has kLoopFloats. They return how many
   // multiply-accumulates they did.
   int64_t (*binary_loop)(int64_t rounds, float* memory);
@@ -331,6 +347,7 @@ struct TileRows {
 // Pixels of a scratch that a kernel may fill past the chunk: every register tile is computed whole.
 constexpr int kChunkSlack = 16;
 constexpr int kLoopFloats = 64;
+constexpr int64_t kRowScaleBytes = 2;  // of a row of an embedding table
 // Channels whose rows of sparse weights are sorted, and whose results go through the epilogue, together.
 constexpr int kPanel = 64;
 // Channels of a scratch tile past O, for the same reason.

@@ -9,7 +9,8 @@ from netsuke.artifact.contract import Error
 
 if TYPE_CHECKING:
     from netsuke.data.preprocess import Preprocess
-    from netsuke.engine import load
+    from netsuke.engine import load, load_embeddings
+    from netsuke.lowering.embeddings import export_embeddings
     from netsuke.lowering.export import export
     from netsuke.lowering.fixed_point import FixedPoint
     from netsuke.methods import (
@@ -39,10 +40,12 @@ _HOMES = {
     "create_model": "netsuke.models",
     "drop_blocks": "netsuke.methods",
     "export": "netsuke.lowering",
+    "export_embeddings": "netsuke.lowering",
     "export_onnx": "netsuke.onnx",
     "factorize": "netsuke.methods",
     "list_models": "netsuke.models",
     "load": "netsuke.engine",
+    "load_embeddings": "netsuke.engine",
     "low_rank": "netsuke.methods",
     "prune": "netsuke.methods",
     "prune_blocks": "netsuke.methods",
@@ -63,10 +66,12 @@ __all__ = [
     "create_model",
     "drop_blocks",
     "export",
+    "export_embeddings",
     "export_onnx",
     "factorize",
     "list_models",
     "load",
+    "load_embeddings",
     "low_rank",
     "prune",
     "prune_blocks",

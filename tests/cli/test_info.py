@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 import graphs
 from netsuke import artifact, engine
+from netsuke.artifact.embeddings import make_rows
 from netsuke.cli import main
 from netsuke.cli.info import _input_text
 
@@ -105,3 +106,30 @@ def test_export_without_weights_says_they_are_random(tmp_path: Path, capsys: pyt
     assert paths[0].read_bytes() == paths[1].read_bytes()
     logits = engine.load(paths[0])(np.zeros((1, 3, 32, 32), np.uint8))
     assert logits.shape == (1, 10)
+
+
+def test_info_of_embedding_tables(tmp_path: Path, run_json: RunJson, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tables.netsuke"
+    rows = make_rows(np.float32([0.5, 0.25, 1.0]), np.ones((3, 20)))
+    tables = [artifact.Table("users", rows, 20, "mean", 2), artifact.Table("items", rows, 20)]
+    artifact.save_tables("shop", tables, path)
+    result = run_json("info", path)
+    data = path.read_bytes()
+    assert (result["model"], result["schema"], result["nodes"], result["tensors"]) == ("shop", 1, 0, 3)
+    assert (result["bytes"], result["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert sum(result["parts"].values()) == len(data)
+    assert (result["parts"]["bits"], result["binary_weights"]) == (2 * 3 * 5, 2 * 3 * 20)
+    assert result["tables"][0] == {
+        "name": "users", "rows": 3, "columns": 20, "mode": "mean", "padding": 2, "bytes": 15, "float_bytes": 240,
+    }  # fmt: skip
+    assert [table["padding"] for table in result["tables"]] == [2, None]
+    assert main(["info", str(path)]) == 0
+    assert "2 embedding tables, for netsuke.load_embeddings" in capsys.readouterr().out
+
+
+def test_what_else_reads_a_file_says_that_it_holds_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tables.netsuke"
+    artifact.save_tables("shop", [artifact.Table("t", make_rows(np.float32([1]), np.ones((1, 8))), 8)], path)
+    for command in (["eval", "--data", "digits"], ["bench", "--against", "torch_float"]):
+        assert main([command[0], str(path), *command[1:]]) == 2
+        assert "holds embedding tables, no network" in capsys.readouterr().err

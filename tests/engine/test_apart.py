@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import corruption
 import graphs
 from netsuke import engine
-from netsuke.artifact import Error, Graph, Reference, decode, encode
+from netsuke.artifact import Error, Graph, Reference, Table, decode, encode
+from netsuke.artifact.embeddings import make_rows
 from netsuke.artifact.graph import Quantize
 
 # (emulator, program's folder, instruction sets it must offer and those it must refuse)
@@ -108,6 +109,28 @@ def test_equals_the_reference(name: str, tmp_path: Path) -> None:
 
     answers = _run(command, [f"{tmp_path / '0.netsuke'} {tmp_path / '0.f32'} {isa} 1" for isa in refused])
     assert [answer.partition(" ")[0] for answer in answers] == ["error:"] * len(refused)
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_look_ups_equal_numpy(name: str, tmp_path: Path) -> None:
+    command, (_, _, offered, _) = _program(name), MACHINES[name]
+    lines, expected = [], []
+    for number, columns in enumerate([1, 7, 8, 9, 16, 17, 33, 64, 65, 128, 200]):
+        rng = np.random.default_rng(number)
+        scales = np.ldexp(rng.integers(0, 256, 40).astype(np.float32), rng.integers(-140, 93, 40))
+        rows = make_rows((scales.view(np.uint32) & 0xFFFF0000).view(np.float32), rng.choice([-1, 1], (40, columns)))
+        table = Table("t", rows, columns, "mean" if number % 2 else "sum", 3)
+        lengths = rng.integers(0, 60, 9)
+        offsets, indices = np.concatenate([[0], np.cumsum(lengths)]), rng.integers(0, 40, lengths.sum())
+        weights = rng.normal(size=len(indices)).astype(np.float32) if number % 4 == 0 else None
+        row_file, bag_file = tmp_path / f"{number}.rows", tmp_path / f"{number}.bags"
+        row_file.write_bytes(rows.tobytes())
+        numbers = np.concatenate([[len(lengths), len(indices)], offsets, indices]).astype(np.int64)
+        bag_file.write_bytes(numbers.tobytes() + (b"" if weights is None else weights.tobytes()))
+        for isa in offered:
+            lines.append(f"table {row_file} {bag_file} {isa} {columns} 3 {number % 2}")
+            expected.append(_digest(table.look_up(indices, offsets, weights)))
+    assert _run(command, lines) == expected
 
 
 @pytest.mark.parametrize("name", ["emulated tiles", "sanitized"])

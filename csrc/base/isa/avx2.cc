@@ -33,6 +33,11 @@ inline F f_two_slope(F y, F p, F n) {
 inline uint32_t f_ge(F a, F b) { return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ))); }
 inline uint32_t f_le(F a, F b) { return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ))); }
 
+inline F f_choose(const uint8_t* p, F one, F zero) {  // each lane's bit to where its sign is
+  const U signs = _mm256_sllv_epi32(_mm256_set1_epi32(*p), _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));
+  return _mm256_blendv_ps(zero, one, _mm256_castsi256_ps(signs));
+}
+
 inline U u_load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const U*>(p)); }
 inline void u_store(void* p, U a) { _mm256_storeu_si256(static_cast<U*>(p), a); }
 inline U u_set1(uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }

@@ -25,6 +25,12 @@ inline F f_two_slope(F y, F p, F n) {
 inline uint32_t f_ge(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 inline uint32_t f_le(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 
+inline F f_choose(const uint8_t* p, F one, F zero) {
+  __mmask16 bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return _mm512_mask_blend_ps(bits, zero, one);
+}
+
 inline U u_load(const uint32_t* p) { return _mm512_loadu_si512(p); }
 inline void u_store(void* p, U a) { _mm512_storeu_si512(p, a); }
 inline U u_set1(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }

@@ -54,6 +54,13 @@ inline uint32_t mask_of(uint32x4_t a, uint32x4_t b) {
 inline uint32_t f_ge(F x, F y) { return mask_of(vcgeq_f32(x.a, y.a), vcgeq_f32(x.b, y.b)); }
 inline uint32_t f_le(F x, F y) { return mask_of(vcleq_f32(x.a, y.a), vcleq_f32(x.b, y.b)); }
 
+inline F f_choose(const uint8_t* p, F one, F zero) {
+  static const uint32_t kBits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+  const uint32x4_t byte = vdupq_n_u32(*p);
+  return {vbslq_f32(vtstq_u32(byte, vld1q_u32(kBits)), one.a, zero.a),
+          vbslq_f32(vtstq_u32(byte, vld1q_u32(kBits + 4)), one.b, zero.b)};
+}
+
 inline U u_load(const uint32_t* p) { return {vld1q_u32(p), vld1q_u32(p + 4)}; }
 inline void u_store(void* p, U x) {
   uint8_t* to = static_cast<uint8_t*>(p);

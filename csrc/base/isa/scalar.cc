@@ -49,6 +49,10 @@ inline U u_load(const uint32_t* p) {
 }
 inline void u_store(void* p, U a) { __builtin_memcpy(p, a.v, sizeof a.v); }
 inline F f_pick(F table, U u) { return lanes<F>([&](int i) { return table.v[u.v[i] & 3]; }); }
+inline F f_choose(const uint8_t* p, F one, F zero) {  // without branches, which no processor would guess
+  const F* const of[2] = {&zero, &one};
+  return lanes<F>([&](int i) { return of[*p >> i & 1]->v[i]; });
+}
 inline U u_set1(uint32_t x) { return lanes<U>([&](int) { return x; }); }
 inline U u_broadcast(const uint8_t* p) {
   uint32_t x;

@@ -7,6 +7,11 @@ from .container import read as read
 from .container import read_bytes as read_bytes
 from .container import save as save
 from .contract import Error as Error
+from .embeddings import Table as Table
+from .embeddings import decode_tables as decode_tables
+from .embeddings import holds_tables as holds_tables
+from .embeddings import read_tables as read_tables
+from .embeddings import save_tables as save_tables
 from .graph import Graph as Graph
 from .infer import Value as Value
 from .infer import infer as infer

@@ -5,13 +5,16 @@ Nothing in a file is executed, and no length, offset or count in it is used befo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import stat
 import zlib
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +40,15 @@ def encode(graph: Graph) -> bytes:
     """
     pools = Pools()
     root = to_json(graph, pools)
-    floats, bits = pools.finish()
+    return pack(*pools.finish(), root)
+
+
+def pack(floats: bytes, bits: bytes, root: dict[str, Any]) -> bytes:
+    """The file with these tensors `float32` and `bits`, and this object for a graph.
+
+    Raises:
+        Error: they are too large for a file.
+    """
     text = canonical_json.dump(root)
     if len(text) > MAX_GRAPH_BYTES:
         raise Error(f"the graph's text has {len(text)} bytes, a file holds {MAX_GRAPH_BYTES}; use fewer nodes")
@@ -125,7 +136,7 @@ def parts(data: bytes) -> tuple[dict[str, int], int]:
         Error: the bytes are not a netsuke file, or a damaged one.
     """
     sizes = _check_container(data, "the file")
-    coded = canonical_json.parse(_inflate(data[len(data) - sizes[2] :]))["coded"]
+    coded = canonical_json.parse(_inflate(data[len(data) - sizes[2] :])).get("coded", [])
     streams = {"floats": set[tuple[int, int]](), "weights": set[tuple[int, int]]()}  # equal ones are stored once
     numbers = sizes[0] // 4
     for entry in coded:
@@ -137,15 +148,40 @@ def parts(data: bytes) -> tuple[dict[str, int], int]:
 
 
 def _decode(data: bytes, name: str) -> Graph:
+    floats, bits, root = unpack(data, name)
+    if has_tables(root):
+        raise Error(f"{name} holds embedding tables, no network. Open it with netsuke.load_embeddings.")
+    with calling_it_damaged(name):
+        return from_json(root, floats, bits)
+
+
+def unpack(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """The tensors `float32` and `bits`, and what the graph's text says, of the bytes of a file called `name`.
+
+    Raises:
+        Error: the bytes are not a netsuke file, or a damaged one.
+    """
     sizes = _check_container(data, name)
-    try:
+    with calling_it_damaged(name):
         start = len(data) - sum(sizes)
         floats = np.frombuffer(data, "<f4", sizes[0] // 4, start)
         bits = np.frombuffer(data, np.uint8, sizes[1], start + sizes[0])
         if not np.isfinite(floats).all():
             raise Error("a number in it is not finite")
-        text = _inflate(data[len(data) - sizes[2] :])
-        return from_json(canonical_json.parse(text), floats.astype(np.float32, copy=False), bits)
+        root = canonical_json.parse(_inflate(data[len(data) - sizes[2] :]))
+        return floats.astype(np.float32, copy=False), bits, root
+
+
+def has_tables(root: Any) -> bool:
+    """Whether a graph's text is that of embedding tables (embeddings.py) and not of a network (schema.py)."""
+    return isinstance(root, dict) and "tables" in root
+
+
+@contextlib.contextmanager
+def calling_it_damaged(name: str) -> Iterator[None]:
+    """An Error inside says what is wrong with a file; outside it says of which, and what to do."""
+    try:
+        yield
     except Error as error:
         raise Error(f"{name} {_DAMAGED.format(error)}") from None
 

@@ -25,16 +25,17 @@ PARTS = {
 
 
 def info(file: Annotated[Path, typer.Argument(help="A .netsuke file.")], json: JsonOption = False) -> None:
-    """Show what is in a .netsuke file: layers, bits, sizes, checksum, preprocessing."""
-    result = collect(file)
+    """Show what is in a .netsuke file: layers or embedding tables, bits, sizes, checksum, preprocessing."""
+    collected, shown = (collect_tables, _show_tables) if artifact.holds_tables(file) else (collect, _show)
+    result = collected(file)
     if json:
         emit(result)
     else:
-        _show(result)
+        shown(result)
 
 
 def collect(file: Path) -> dict[str, Any]:
-    """Everything `info` says. Raises Error if the file is not a sound .netsuke file."""
+    """Everything `info` says of a network. Raises Error if the file is not a sound .netsuke file."""
     graph = artifact.read(file)
     data = file.read_bytes()
     layers, (parts, numbers) = describe(graph), artifact.parts(data)
@@ -62,6 +63,36 @@ def collect(file: Path) -> dict[str, Any]:
         "macs": sum(layer["macs"] for layer in layers),
         "isa": _isa(file),
         "layers": layers,
+    }
+
+
+def collect_tables(file: Path) -> dict[str, Any]:
+    """Everything `info` says of embedding tables. Raises Error likewise."""
+    model, tables = artifact.read_tables(file)
+    data = file.read_bytes()
+    listed = [
+        {
+            "name": table.name,
+            "rows": len(table.rows),
+            "columns": table.columns,
+            "mode": table.mode,
+            "padding": table.padding,
+            "bytes": table.rows.size,
+            "float_bytes": 4 * len(table.rows) * table.columns,
+        }
+        for table in tables
+    ]
+    return {
+        "model": model,
+        "schema": SCHEMA_VERSION,
+        "bytes": len(data),
+        "parts": artifact.parts(data)[0],
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "nodes": 0,
+        "tensors": 3,
+        "tables": listed,
+        "binary_weights": sum(len(table.rows) * table.columns for table in tables),
+        "isa": next(iter(engine.load_embeddings(data).values())).isa,
     }
 
 
@@ -104,6 +135,24 @@ def _input_text(transform: dict[str, Any] | None) -> str:
     if transform["crop"]:
         words.append(f"crop {transform['crop']}")
     return f"float32, or uint8 as pixel * scale + shift: {', '.join(words)}"
+
+
+def _show_tables(result: dict[str, Any]) -> None:
+    tables = table("table", "rows", "columns", "mode", "padding row", "bytes", "in float32")
+    for entry in result["tables"]:
+        numbers = [f"{entry[key]:,}" for key in ("rows", "columns")]
+        padding = "" if entry["padding"] is None else f"{entry['padding']:,}"
+        sizes = [f"{entry[key]:,}" for key in ("bytes", "float_bytes")]
+        tables.add_row(entry["name"], *numbers, entry["mode"], padding, *sizes)
+    smaller = sum(entry["float_bytes"] for entry in result["tables"]) / result["bytes"]
+    count = f"{len(result['tables'])} embedding tables, for netsuke.load_embeddings"
+    show(
+        f"{result['model']}: {result['bytes']:,} bytes, {count}",
+        tables,
+        f"a bit a number and 16 bits a row; {smaller:.1f} times smaller than in float32",
+        f"format {result['schema']}, SHA-256 {result['sha256']}",
+        f"runs here on {result['isa']}",
+    )
 
 
 def _show(result: dict[str, Any]) -> None:

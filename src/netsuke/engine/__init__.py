@@ -1,5 +1,6 @@
 """The Python face of the C++ engine: load a `.netsuke` file and run it. Needs no torch."""
 
+from .embeddings import EmbeddingTable, load_embeddings
 from .engine import Engine, available_isas, load, peak
 
-__all__ = ["Engine", "available_isas", "load", "peak"]
+__all__ = ["EmbeddingTable", "Engine", "available_isas", "load", "load_embeddings", "peak"]

@@ -4,6 +4,7 @@ from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet, WeightBinarizer, WeightSet
 from netsuke.nn.bireal_weight import BiRealWeight
 from netsuke.nn.dprelu import DPReLU
+from netsuke.nn.embedding import BinaryEmbeddingBag
 from netsuke.nn.fuse import fuse
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.logic import ChannelOrder, MultiSliceSign, Or, Xnor
@@ -36,6 +37,7 @@ __all__ = [
     "ApproxSign",
     "BiRealWeight",
     "BinaryConv2d",
+    "BinaryEmbeddingBag",
     "BinaryLinear",
     "ChannelGate",
     "ChannelOrder",
