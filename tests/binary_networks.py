@@ -51,14 +51,18 @@ def settled(model: nn.Module, x: Tensor) -> nn.Module:
     return model.eval()
 
 
-def train_two_steps(name: str, size: int = 64, prepare: Any = None) -> None:
-    """Every parameter gets a finite gradient, bits of the latent weights can move, and the loss falls on the batch."""
+def train_two_steps(name: str, size: int = 64, prepare: Any = None) -> nn.Module:
+    """Every parameter gets a finite gradient, bits of the latent weights can move, and the loss falls on the batch.
+
+    Parameters that need no gradient stay. Returns the trained model.
+    """
     torch.set_num_threads(1)
     model = netsuke.create_model(name, num_classes=5, width=0.25)
     if prepare is not None:
         prepare(model)
     x, labels = images(name, 5, size), torch.arange(5)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    learned = {path: parameter for path, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer = torch.optim.Adam(learned.values(), 1e-3)
     latent = {n: m.weight.detach().clone() for n, m in model.named_modules() if isinstance(m, BinaryConv2d)}
     losses = []
     for _ in range(3):
@@ -66,7 +70,7 @@ def train_two_steps(name: str, size: int = 64, prepare: Any = None) -> None:
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
-        for path, parameter in model.named_parameters():
+        for path, parameter in learned.items():
             assert parameter.grad is not None, path
             assert bool(torch.isfinite(parameter.grad).all()), path
         if len(losses) < 3:
@@ -77,3 +81,4 @@ def train_two_steps(name: str, size: int = 64, prepare: Any = None) -> None:
             assert isinstance(module, BinaryConv2d)
             assert not torch.equal(module.weight, latent[path]), path
     assert losses[2] < losses[0]
+    return model

@@ -93,8 +93,8 @@ struct Inside {
   int64_t byte = 0;
 };
 
-// Values of bits that a gather does nothing with but put them side by side: they are written where it would put them. A
-// convolution would take the bits behind a value's own for zeros.
+// Values of bits that a gather does nothing with but put them side by side: they are written where it would put them, if
+// they are whole words. A convolution would take the bits behind a value's own for zeros.
 std::vector<Inside> side_by_side(const Graph& g) {
   std::vector<Inside> inside(g.values.size());
   std::vector<bool> settled(g.values.size(), false);
@@ -106,7 +106,7 @@ std::vector<Inside> side_by_side(const Graph& g) {
     bool whole = true;
     for (int id : n.inputs) {
       const int own = g.values[static_cast<size_t>(id)].channels;
-      whole = whole && own % 16 == 0 && !settled[static_cast<size_t>(id)] && std::count(n.inputs.begin(), n.inputs.end(), id) == 1;
+      whole = whole && own % 32 == 0 && !settled[static_cast<size_t>(id)] && std::count(n.inputs.begin(), n.inputs.end(), id) == 1;
       channels += own;
     }
     whole = whole && channels == n.channels;

@@ -52,13 +52,13 @@ def test_info_of_a_file_with_8_bit_layers(
     assert layers["int4"]["bits"] == 4
     assert (layers["fixed"]["op"], layers["fixed"]["bits"]) == ("fixed_conv2d", 8)
     assert layers["largest"]["epilogue"] == ["to_fixed"]
-    assert (result["int8_weights"], result["binary_weights"]) == (2 * 72, 6 * 3 * 2 * 3)
+    assert (result["int8_weights"], result["binary_weights"]) == (2 * 72, 6 * 3 * 2 * 3 + 2 * 162)
     assert result["integers_only"] is False
     assert result["int4_weights"] == 3 * 3 * 6
-    assert result["parts"]["bits"] == 2 * 72 + -(-108 // 8) + 54 // 2
+    assert result["parts"]["bits"] == 2 * 72 + -(-108 // 8) + 54 // 2 + 2 * -(-162 // 8)
     assert main(["info", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "108 one-bit, 144 8-bit, 54 4-bit and" in printed
+    assert "432 one-bit, 144 8-bit, 54 4-bit and" in printed
     assert "quantize" in printed
 
 

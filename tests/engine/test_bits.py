@@ -287,14 +287,15 @@ def test_signs_that_are_joined(isa: str, threads: int, read_alone: bool) -> None
             Gather("once more", [3, 2], [Binarize(zero, False, 6)], pieces=[(2 * channels, 0)]),
             Logic("both", [1, 2], [Store(7), Binarize(zero, False, 8)], kind="or"),
             Logic("equal", [8, 3], [Binarize(zero, False, 9)], kind="xnor"),
+            Gather("of logic", [9, 8], [Binarize(zero, False, 10)], pieces=[(2 * channels, 0)]),
         ]
-        made = 10
-        for value, groups, count in ((4, 3, 3), (5, 1, 5), (6, 1, 2), (9, 1, 1), *([(2, 1, 1)] if read_alone else [])):
+        made = 11
+        for value, groups, count in ((4, 3, 3), (5, 1, 5), (6, 1, 2), (10, 1, 2), *([(2, 1, 1)] if read_alone else [])):
             node = graphs.binary_conv2d(rng, count * channels, 6, (3, 3), inputs=[value], groups=groups, **SAME)
             node.padding_mode, node.epilogue = "replicate", [Store(made)]
             nodes.append(node)
             made += 1
-        graph = Graph("joined", (2, 7, 9), nodes, [Output(v, 4) for v in (7, *range(10, made))])
+        graph = Graph("joined", (2, 7, 9), nodes, [Output(v, 4) for v in (7, *range(11, made))])
         check(graph, isa, some_images(graph, batch=2), threads)
 
 
