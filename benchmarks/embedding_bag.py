@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netsuke.cli.machine import cores_for, cpu_name
 from netsuke.engine import load_embeddings
@@ -44,8 +44,11 @@ def candidates(rows: int, columns: int, isa: str | None, file: Path) -> tuple[di
     export_embeddings(layer, file, "dlrm")
     real = nn.EmbeddingBag(rows, columns, mode="sum", _weight=layer.weight.detach()).eval()
     engine, plain = (load_embeddings(file, name)["table"] for name in (isa, "numpy"))
-    as_torch = lambda indices, offsets: real(torch.from_numpy(indices), torch.from_numpy(offsets)).numpy()  # noqa: E731
-    return {"torch_float": as_torch, "netsuke": engine, "netsuke_numpy": plain}, layer, engine.isa
+
+    def in_torch(indices: np.ndarray, offsets: np.ndarray) -> Tensor:
+        return real(torch.from_numpy(indices), torch.from_numpy(offsets))
+
+    return {"torch_float": in_torch, "netsuke": engine, "netsuke_numpy": plain}, layer, engine.isa
 
 
 def measure(

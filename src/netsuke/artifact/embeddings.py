@@ -54,7 +54,7 @@ class Table:
         check_bags(indices, offsets, len(self.rows))
         lengths = np.diff(offsets)
         sums = np.zeros((len(lengths), self.columns), np.float32)
-        counts = np.zeros(len(lengths), np.float32)
+        counts = np.zeros(len(lengths), np.int64)
         for place in range(lengths.max(initial=0)):
             bag = np.flatnonzero(lengths > place)
             term = offsets[bag] + place
@@ -65,7 +65,7 @@ class Table:
             with np.errstate(over="ignore"):
                 sums[bag] = sums[bag] + values if weights is None else fma(weights[term, None], values, sums[bag])
             counts[bag] += 1
-        return sums / np.maximum(counts, 1)[:, None] if self.mode == "mean" else sums
+        return sums / np.maximum(counts, 1)[:, None].astype(np.float32) if self.mode == "mean" else sums
 
     def values(self, indices: np.ndarray) -> np.ndarray:
         """Rows as numbers, float32 (len(indices), columns)."""
