@@ -32,6 +32,7 @@ SLOW = {
     "meliusnet42": 2 * 37,
     "meliusnet59": 2 * 54,
     "pokebnn_0_5x": 48,
+    "pokebnn_0_75x": 48,
     "pokebnn_1_0x": 48,
     "pokebnn_1_5x": 48,
     "pokebnn_2_0x": 48,

@@ -22,7 +22,7 @@ def test_costs_are_those_that_the_published_code_counts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "billions"), [("0_5x", 1.4), ("1_5x", 8.9), ("2_0x", 15.4)])
+@pytest.mark.parametrize(("name", "billions"), [("0_5x", 1.4), ("0_75x", 2.6), ("1_5x", 8.9), ("2_0x", 15.4)])
 def test_costs_of_the_others(name: str, billions: float) -> None:
     found = costs(f"pokebnn_{name}")
     means = sum(layer.flops for layer in found.layers if layer.kind == "ReshapeAdd")
@@ -34,6 +34,9 @@ def test_costs_of_the_others(name: str, billions: float) -> None:
 def test_shortcuts_by_hand() -> None:
     x = torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 2, 2)
     assert ReshapeAdd(4, 2, 1)(x)[0, :, 0, 0].tolist() == [0.5, 2.5]
+    assert ReshapeAdd(4, 3, 1)(x)[0, :, 0, 0].tolist() == [0, 1, 2]
+    wide = torch.arange(5.0).view(1, 5, 1, 1)
+    assert ReshapeAdd(5, 2, 1)(wide).flatten().tolist() == [0.5, 2.5]
     assert ReshapeAdd(4, 6, 1)(x)[0, :, 1, 1].tolist() == [0, 1, 2, 3, 0, 0]
     assert ReshapeAdd(4, 8, 1, tile=True)(x)[0, :, 0, 1].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
     assert torch.equal(ReshapeAdd(4, 4, 2)(x), x[:, :, :1, :1] * 4 / 9)  # zeros count

@@ -37,6 +37,7 @@ DEEP = {
     "basenet_k4",
     "boolnet_star_k4",
     "pokebnn_0_5x",
+    "pokebnn_0_75x",
     "pokebnn_1_5x",
     "pokebnn_2_0x",
     "birealnet34",

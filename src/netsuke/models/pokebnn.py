@@ -32,24 +32,26 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding
 class ReshapeAdd(nn.Module):
     """What a shortcut makes of x, to be added to a map of other channels, or half the size.
 
-    Fewer channels: the mean of neighbouring ones. More: zeros behind them, or (tile) x over again. Half the size:
-    average pool of 3x3. (N, inputs, H, W) -> (N, outputs, H / stride, W / stride); one of inputs and outputs divides
-    the other, but for zeros.
+    Fewer channels: the mean of neighbouring ones, as many together as go into all; those that are left over at the end
+    are dropped. More: zeros behind them, or (tile) x over again, where inputs divides outputs. Half the size: average
+    pool of 3x3. (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
     """
 
     weight: Tensor
 
     def __init__(self, inputs: int, outputs: int, stride: int, tile: bool = False) -> None:
         super().__init__()
-        self.shrinks = inputs > outputs
         self.copies = outputs // inputs if tile else 1
         self.zeros = 0 if tile else max(outputs - inputs, 0)
         group = max(inputs // outputs, 1)
+        self.taken = min(inputs, group * outputs)
         self.register_buffer("weight", torch.full((outputs, group, 1, 1), 1 / group), persistent=False)
         self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.shrinks:
+        if self.taken < x.shape[1]:
+            x = x[:, : self.taken]
+        if self.weight.shape[1] > 1:
             x = F.conv2d(x, self.weight, groups=len(self.weight))
         if self.copies > 1:
             x = torch.cat([x] * self.copies, 1)
@@ -127,7 +129,7 @@ class PokeBNN(nn.Module):
 
 
 def pokebnn(multiplier: float, binary: bool, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
-    """multiplier: 0.5, 1, 1.5 or 2 times the planes of ResNet-50, the stem left as it is. binary: false for the float
+    """multiplier: 0.5, 0.75, 1, 1.5 or 2 times the planes of ResNet-50, the stem left as it is. binary: false for the float
     counterpart. width: times all channels, to multiples of 8."""
     convolve = convolution if binary else convolutions.plain
     return PokeBNN(scaled(STEM, width), scaled(round(multiplier * FIRST), width), num_classes, convolve)

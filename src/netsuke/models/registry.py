@@ -175,6 +175,7 @@ _ENTRIES = [
     *_binary("boolnet_k4", BOOLNET_PAPER, boolnet.boolnet),
     *_binary("boolnet_star_k4", BOOLNET_PAPER, boolnet.boolnet_star),
     *_binary("pokebnn_0_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 0.5)),
+    *_binary("pokebnn_0_75x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 0.75)),
     *_binary("pokebnn_1_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.0)),
     *_binary("pokebnn_1_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.5)),
     *_binary("pokebnn_2_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 2.0)),
