@@ -276,6 +276,18 @@ def test_files_of_the_zoo(name: str, input: str, tmp_path: Path) -> None:
     assert_close(run(path, given, "optimised"), expected(graph, images))
 
 
+def test_a_network_that_is_too_large_for_the_engine(tmp_path: Path) -> None:
+    """What an engine would pack is bounded in a .netsuke file; other engines need not mind."""
+    model = nn.Conv2d(80, 80, 255, padding=127, groups=80).eval()
+    x = torch.randn(1, 80, 4, 4)
+    with pytest.raises(Error, match="the packed weights"):
+        netsuke.export(model, x, tmp_path / "large.netsuke")
+    netsuke.export(model, x, tmp_path / "large.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "large.onnx", providers=["CPUExecutionProvider"])
+    (made,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(made, model(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
 def test_the_channels_of_8_bit_images_are_reversed_for_a_network_of_bgr(tmp_path: Path) -> None:
     preprocess = netsuke.Preprocess((0.5, 0.4, 0.3), (0.2, 0.3, 0.4), order="BGR", crop=15)
     file = netsuke.export(odd(), torch.zeros(2, 3, 17, 17), tmp_path / "odd.netsuke", preprocess)

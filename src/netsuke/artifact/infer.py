@@ -90,13 +90,15 @@ class Value:
     zero: int = 0
 
 
-def infer(graph: Graph) -> list[Value]:
+def infer(graph: Graph, packs: bool = True) -> list[Value]:
     """Check a graph; return its values, indexed by id.
+
+    packs: false where no engine will pack its weights, so that MAX_PACKED is no bound.
 
     Raises:
         Error: the graph breaks a rule of docs/format.md section 3. The message names the node and the rule.
     """
-    inference = Inference(graph.model, graph.input_shape, graph.transform)
+    inference = Inference(graph.model, graph.input_shape, graph.transform, packs)
     for position, node in enumerate(graph.nodes):
         with name_node(position, node.name):
             inference.add_epilogue(node, inference.add_result(node))
@@ -125,13 +127,15 @@ def unit_of(node: FixedNode, scales: Sequence[float]) -> np.ndarray:
 class Inference:
     """`infer`, one node at a time. The reader needs it so: an array's length depends on the shapes before it."""
 
-    def __init__(self, model: str, input_shape: Sequence[int], transform: InputTransform | None) -> None:
+    def __init__(
+        self, model: str, input_shape: Sequence[int], transform: InputTransform | None, packs: bool = True
+    ) -> None:
         self.values: list[Value] = []
         self._nodes = 0
         self._elements = 0
         self._taps = 0
         self._work = 0
-        self._packed = 0
+        self._packed, self._packs = 0, packs
         self._border_table = 0
         self._unit: np.ndarray | None = None  # of the fixed-point node last added
         _name("the model's name", model, 1)
@@ -259,7 +263,7 @@ class Inference:
 
     def _pack(self, words: int) -> None:
         self._packed += words
-        if self._packed > MAX_PACKED:
+        if self._packs and self._packed > MAX_PACKED:
             raise Error(f"the packed weights of the convolutions and orders of channels exceed {MAX_PACKED} words")
 
     def _convolution(self, node: Convolution, shape: Shape) -> tuple[Shape, int]:
