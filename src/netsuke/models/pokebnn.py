@@ -129,7 +129,7 @@ class PokeBNN(nn.Module):
 
 
 def pokebnn(multiplier: float, binary: bool, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
-    """multiplier: 0.5, 0.75, 1, 1.5 or 2 times the planes of ResNet-50, the stem left as it is. binary: false for the float
-    counterpart. width: times all channels, to multiples of 8."""
+    """multiplier: 0.5, 0.75, 1, 1.5 or 2 times the planes of ResNet-50, the stem left as it is. binary: false for the
+    float counterpart. width: times all channels, to multiples of 8."""
     convolve = convolution if binary else convolutions.plain
     return PokeBNN(scaled(STEM, width), scaled(round(multiplier * FIRST), width), num_classes, convolve)
