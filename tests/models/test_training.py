@@ -18,7 +18,7 @@ from netsuke.models import get_model
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 NAMES = [name for name in netsuke.list_models() if get_model(name).float_counterpart != name]
-SIDE = 128  # of ImageNet's images: four pixels are left in front of the classifier
+SIDE = 64  # of ImageNet's images: four pixels are left in front of the classifier
 
 
 def real_images(name: str, count: int) -> tuple[Tensor, Tensor]:
