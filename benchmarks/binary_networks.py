@@ -86,16 +86,18 @@ def page(found: dict[str, Any]) -> str:
     entries = [entry for result in found["networks"].values() for entry in result["candidates"].values()]
     isas = sorted({entry["isa"] for entry in entries if entry.get("isa")})
     each = f"{found['runs']} runs" if found["runs"] else f"{found['seconds']:g} seconds"
+    missing = [model for model in binary_networks() if model not in found["networks"]]
+    left_out = f" Not run: {', '.join(f'`{model}`' for model in missing)}." if missing else ""
     middle = ", ".join(f"{statistics.median(seen):.2f}x" for seen in gains.values())
     return (
-        "# Every binary network in the engine\n\n"
+        "# Binary networks in the engine\n\n"
         "Written by `python -m benchmarks.binary_networks`, never by hand.\n\n"
         "One image, one thread; the engine on the network's file (float layers in float32 and in int8) and ONNX "
         "Runtime on the float counterpart (the same network without binarizers, batch norm folded) take turns in one "
         f"run, {each} each. Medians. Machine: {found['machine']}; the engine ran as {', '.join(isas)}. Weights are "
         "random: only times and sizes are compared. MB is 10^6 bytes; `smaller` is the ONNX file's bytes over those "
         "of the file with float layers in float32.\n\n"
-        f"{table(rows)}\n\nMedian of the column `faster`: {middle}.\n"
+        f"{table(rows)}\n\nMedians of the two columns `faster`: {middle}.{left_out}\n"
     )
 
 

@@ -47,6 +47,7 @@ def test_a_tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"| {ms['onnxruntime_f32'] / ms['netsuke']:.2f}x |" in row
     assert f"| {result['bytes']['netsuke'] / 1e6:.2f} |" in row
     assert found["machine"] in text
+    assert "Not run: `adabin_alexnet`, " in text
 
 
 def test_a_network_that_is_none(tmp_path: Path) -> None:

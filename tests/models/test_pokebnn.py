@@ -43,5 +43,12 @@ def test_shortcuts_by_hand() -> None:
     assert ReshapeAdd(4, 4, 1)(x) is x
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(4, 2), (4, 3), (4, 6), (4, 4)])
+def test_shortcuts_can_be_traced(inputs: int, outputs: int) -> None:
+    """So that batch norms fold in the float counterpart, and `netsuke.nn.fuse` can follow."""
+    shortcut, x = ReshapeAdd(inputs, outputs, 2), torch.randn(1, inputs, 4, 4)
+    assert torch.equal(torch.fx.symbolic_trace(shortcut)(x), shortcut(x))
+
+
 def test_two_training_steps() -> None:
     train_two_steps("pokebnn_1_0x")

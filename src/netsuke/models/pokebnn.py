@@ -45,11 +45,12 @@ class ReshapeAdd(nn.Module):
         self.zeros = 0 if tile else max(outputs - inputs, 0)
         group = max(inputs // outputs, 1)
         self.taken = min(inputs, group * outputs)
+        self.drops = self.taken < inputs
         self.register_buffer("weight", torch.full((outputs, group, 1, 1), 1 / group), persistent=False)
         self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.taken < x.shape[1]:
+        if self.drops:
             x = x[:, : self.taken]
         if self.weight.shape[1] > 1:
             x = F.conv2d(x, self.weight, groups=len(self.weight))
