@@ -85,6 +85,12 @@ def test_the_machine_has_a_name_and_cores() -> None:
     assert set(cores_for(1)) <= os.sched_getaffinity(0)
 
 
+def test_the_float_counterpart_of_pokebnn_becomes_onnx(tmp_path: Path) -> None:
+    """Its slopes are known as the module has them; torch.fx, which folds, writes others."""
+    write_onnx(float_counterpart("pokebnn_1_0x", 10, width=0.25), (1, 3, 64, 64), tmp_path / "float.onnx")
+    assert "Conv" in [node.op_type for node in onnx.load(tmp_path / "float.onnx").graph.node]
+
+
 def test_folding_keeps_the_function() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
@@ -98,7 +104,7 @@ def test_folding_keeps_the_function() -> None:
 
 def test_the_float_counterpart_has_its_batch_norms_folded(tmp_path: Path) -> None:
     module = float_counterpart("adabin_resnet20", 10)
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(module).modules())
     write_onnx(module, (2, 3, 32, 32), tmp_path / "float.onnx")
     graph = onnx.load(tmp_path / "float.onnx").graph
     operators = [node.op_type for node in graph.node]

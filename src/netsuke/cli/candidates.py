@@ -53,9 +53,9 @@ def torch_binary(request: dict[str, Any]) -> Prepared:
 
 def torch_float(request: dict[str, Any]) -> Prepared:
     require("train", "torch")
-    from netsuke.cli.counterpart import float_counterpart
+    from netsuke.cli.counterpart import float_counterpart, fold_batch_norm
 
-    return _eager(request, float_counterpart(request["model"], request["classes"]))
+    return _eager(request, fold_batch_norm(float_counterpart(request["model"], request["classes"])))
 
 
 def _eager(request: dict[str, Any], module: nn.Module) -> Prepared:

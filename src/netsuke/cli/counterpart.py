@@ -15,12 +15,11 @@ from netsuke.onnx import export_onnx
 
 
 def float_counterpart(model: str, classes: int | None, **arguments: Any) -> nn.Module:
-    """The float counterpart of the registry's `model`, in eval mode, its batch norms folded into the convolutions.
+    """The float counterpart of the registry's `model`, in eval mode.
 
     Its weights are random (seed 0): only its time is of interest. arguments: more of create_model's.
     """
-    module = create_model(get_model(model).float_counterpart, num_classes=classes, **arguments).eval()
-    return fold_batch_norm(module)
+    return create_model(get_model(model).float_counterpart, num_classes=classes, **arguments).eval()
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
@@ -29,5 +28,6 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 
 def write_onnx(module: nn.Module, shape: tuple[int, int, int, int], path: Path) -> None:
-    """Write an eval-mode module as an ONNX file for float32 images of this shape (N, C, H, W), and any other N."""
+    """Write an eval-mode module as an ONNX file for float32 images of this shape (N, C, H, W), and any other N; its
+    batch norms become a part of the convolutions before them."""
     export_onnx(lower(module, torch.zeros(shape)).graph, path)

@@ -16,13 +16,14 @@ from netsuke.nn.ste import Slope, clipped_slope, piecewise_quadratic_slope, sign
 
 
 class _Sign(ActivationBinarizer):
-    """Sign at zero, with the slope that a subclass names."""
+    """Sign at zero. slope: of the gradient."""
 
-    def slope(self) -> Slope:
-        raise NotImplementedError(f"{type(self).__name__} names no slope")
+    def __init__(self, slope: Slope) -> None:
+        super().__init__()
+        self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return sign_with(self.slope(), x)
+        return sign_with(self.slope, x)
 
     def constants(self) -> ActivationSet:
         return ActivationSet(torch.zeros(1), 1.0, 0.0)
@@ -32,11 +33,8 @@ class Sign(_Sign):
     """a = sign(x), sign(0) = +1; da/dx = 1 for |x| <= bound, else 0. x of any shape -> the same shape."""
 
     def __init__(self, bound: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(clipped_slope(bound))
         self.bound = bound
-
-    def slope(self) -> Slope:
-        return clipped_slope(self.bound)
 
     def extra_repr(self) -> str:
         return f"bound={self.bound:g}"
@@ -50,8 +48,8 @@ class ApproxSign(_Sign):
     x of any shape -> the same shape. No parameter.
     """
 
-    def slope(self) -> Slope:
-        return piecewise_quadratic_slope
+    def __init__(self) -> None:
+        super().__init__(piecewise_quadratic_slope)
 
 
 class _ShiftedSign(torch.autograd.Function):
@@ -80,17 +78,15 @@ def _along_channels(bias: Tensor, x: Tensor) -> Tensor:
 
 
 class _BiasedSign(ActivationBinarizer):
-    """Sign with a learned bias a channel, and the slope that a subclass names."""
+    """Sign with a learned bias a channel. slope: of the gradient."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, slope: Slope) -> None:
         super().__init__()
+        self.slope = slope
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
-    def slope(self) -> Slope:
-        raise NotImplementedError(f"{type(self).__name__} names no slope")
-
     def forward(self, x: Tensor) -> Tensor:
-        return _ShiftedSign.apply(x, self.bias, self.slope())
+        return _ShiftedSign.apply(x, self.bias, self.slope)
 
     def constants(self) -> ActivationSet:
         """Raises netsuke.Error where a bias is not finite."""
@@ -113,11 +109,8 @@ class RSign(_BiasedSign):
     """
 
     def __init__(self, channels: int, bound: float = 1.5) -> None:
-        super().__init__(channels)
+        super().__init__(channels, clipped_slope(bound))
         self.bound = bound
-
-    def slope(self) -> Slope:
-        return clipped_slope(self.bound)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bound={self.bound:g}"
@@ -131,5 +124,5 @@ class ApproxRSign(_BiasedSign):
     (N, C, ...) -> the same shape. bias: (1, C, 1, 1), starts at 0.
     """
 
-    def slope(self) -> Slope:
-        return piecewise_quadratic_slope
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, piecewise_quadratic_slope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,7 +73,11 @@ def sign_clipped(x: Tensor, bound: float = 1.0) -> Tensor:
 
 def clipped_slope(bound: float) -> Slope:
     """1 for |x| <= bound, else 0."""
-    return lambda x: x.abs() <= bound
+    return partial(_inside, bound)  # a module that holds it can be pickled
+
+
+def _inside(bound: float, x: Tensor) -> Tensor:
+    return x.abs() <= bound
 
 
 class _StraightThrough(torch.autograd.Function):
