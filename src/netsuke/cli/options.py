@@ -37,6 +37,21 @@ def seconds(option: str, least: float) -> Callable[[str | float], float]:
     return read
 
 
+def share(option: str) -> Callable[[str | float], float]:
+    """Reads a number of 0 to 1, or raises Error."""
+
+    def read(text: str | float) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 1:
+            raise Error(f"{option} {text}: give a number, 0 to 1")
+        return number
+
+    return read
+
+
 def choice(option: str, *allowed: str) -> Callable[[str], str]:
     """Reads one of the words `allowed`, or raises Error."""
 

@@ -312,7 +312,7 @@ class Builder:
                 raise Error("the module returns something that does not depend on its input: return feature maps only")
             result = self.plain(result)
             rank = len(result.shape) + 1
-            if rank == 2 or result.shape == result.size:
+            if rank == 2 or result.shape == result.size or (*result.shape, 1) == result.size:
                 if result.value == 0:
                     result = self.add(Identity("output", [0]), result.size, result.shape)
                     self.origin[result.value] = self.origin[0]

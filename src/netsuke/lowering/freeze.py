@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from netsuke.nn import (
     ApproxSign,
     BinaryConv2d,
     BinaryLinear,
+    Detector,
+    L2Norm,
     Maxout,
     MultiSliceSign,
     Or,
@@ -205,9 +207,41 @@ class FrozenMaxout(nn.Module):
         return ops.two_slope(x, self.positive, self.negative)
 
 
+class FrozenL2Norm(nn.Module):
+    def __init__(self, layer: L2Norm) -> None:
+        super().__init__()
+        self.weight, self.epsilon = layer.weight, layer.epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.normalize(x, self.epsilon) * self.weight[:, None, None]
+
+
+class FrozenDetector(nn.Module):
+    def __init__(self, layer: Detector) -> None:
+        super().__init__()
+        if any("\n" in label for label in layer.labels):
+            raise Error("a label of it has more than one line")
+        self.constants: Any = (
+            "\n".join(layer.labels),
+            [len(own) for own in layer.shapes],
+            [side for own in layer.shapes for shape in own for side in shape],
+            list(layer.steps),
+            list(layer.variances),
+            layer.score_threshold,
+            layer.iou_threshold,
+            layer.candidates,
+            layer.keep,
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        return ops.detect(list(maps), *self.constants)
+
+
 _LEAVES: dict[type[nn.Module], Callable[..., nn.Module]] = {
     BinaryConv2d: FrozenBinaryConv2d,
     BinaryLinear: FrozenBinaryLinear,
+    Detector: FrozenDetector,
+    L2Norm: FrozenL2Norm,
     Maxout: FrozenMaxout,
     MultiSliceSign: FrozenMultiSliceSign,
     Or: FrozenOr,

@@ -18,8 +18,10 @@ from netsuke.artifact.graph import (
     Clamp,
     Concat,
     Conv2d,
+    Detect,
     MaxPool,
     Multiply,
+    Normalize,
     PadChannels,
     Sigmoid,
     Step,
@@ -27,6 +29,7 @@ from netsuke.artifact.graph import (
 )
 from netsuke.lowering.build import NO_PADDING, Builder, Map, Padding, handles, reshaped
 from netsuke.lowering.freeze import conv_padding
+from netsuke.lowering.ops import per_map
 from netsuke.nn.coding import Coding
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -254,6 +257,33 @@ def _pool_padding(
                 count -= 1
             after[i] = max(p, (count - 1) * s + k - extent - p)
     return (*before, after[0], after[1])
+
+
+# ------------------------------------------------------------------------------------------- whole maps
+@handles("netsuke.normalize.default")
+def normalize(b: Builder, x: Any, epsilon: float) -> Map:
+    x = b.plain(b.image(x))
+    return b.add(Normalize(b.name(), [x.value], eps=epsilon), x.size)
+
+
+@handles("netsuke.detect.default")
+def detect(
+    b: Builder, maps: Any, labels: str, counts: Any, shapes: Any, steps: Any, variances: Any, score_threshold: float,
+    iou_threshold: float, candidates: int, keep: int,
+) -> Map:  # fmt: skip
+    node = Detect(
+        b.name(),
+        [b.plain(b.image(x)).value for x in maps],
+        labels=labels.split("\n"),
+        shapes=[np.array(own, np.float32) for own in per_map(counts, shapes)],
+        steps=[np.array([step, step], np.float32) for step in steps],
+        variances=np.array(variances),
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        candidates=candidates,
+        keep=keep,
+    )
+    return b.add(node, (keep, 6, 1), (keep, 6))
 
 
 # ------------------------------------------------------------------------------------------- pointwise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from netsuke.nn import quantized
+from netsuke.nn import Detector, quantized
 
 
 def activation_signs(x: Tensor, threshold: Tensor, alpha_a: float) -> Tensor:
@@ -122,6 +123,62 @@ def fake_quantize(x: Tensor, scale: float, zero: int, bits: int) -> Tensor:
 @fake_quantize.register_fake
 def _(x: Tensor, scale: float, zero: int, bits: int) -> Tensor:
     return torch.empty_like(x)
+
+
+@torch.library.custom_op("netsuke::normalize", mutates_args=())
+def normalize(x: Tensor, epsilon: float) -> Tensor:
+    """x / sqrt(epsilon + the sum of its squares over the channels). x (N, C, H, W)."""
+    return x * (epsilon + x.square().sum(1, keepdim=True)).rsqrt()
+
+
+@normalize.register_fake
+def _(x: Tensor, epsilon: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("netsuke::detect", mutates_args=())
+def detect(
+    maps: Sequence[Tensor],
+    labels: str,
+    counts: Sequence[int],
+    shapes: Sequence[float],
+    steps: Sequence[float],
+    variances: Sequence[float],
+    score_threshold: float,
+    iou_threshold: float,
+    candidates: int,
+    keep: int,
+) -> Tensor:
+    """A `netsuke.nn.Detector` in eval mode, (N, keep, 6). labels: its names, a line each. counts: of its shapes, of each
+    map. shapes: their widths and heights in turn, of one map after another.
+    """
+    own = labels.split("\n")
+    width, height = variances
+    boxes = per_map(counts, shapes)
+    detector = Detector(own, boxes, steps, (width, height), score_threshold, iou_threshold, candidates, keep)
+    return detector.eval()(maps)
+
+
+@detect.register_fake
+def _(
+    maps: Sequence[Tensor],
+    labels: str,
+    counts: Sequence[int],
+    shapes: Sequence[float],
+    steps: Sequence[float],
+    variances: Sequence[float],
+    score_threshold: float,
+    iou_threshold: float,
+    candidates: int,
+    keep: int,
+) -> Tensor:
+    return maps[0].new_empty((maps[0].shape[0], keep, 6))
+
+
+def per_map(counts: Sequence[int], shapes: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """Width and height of each shape, by map. counts, shapes: as of `detect`."""
+    pairs = iter(zip(shapes[::2], shapes[1::2], strict=True))
+    return [list(islice(pairs, count)) for count in counts]
 
 
 @torch.library.custom_op("netsuke::two_slope", mutates_args=())

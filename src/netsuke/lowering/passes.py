@@ -240,7 +240,7 @@ def _rounded(item: Any, name: str) -> Any:
     return replace(item, **changes)
 
 
-_FLOATS = ("alpha_a", "gamma", "activation_scale", "multiplier")
+_FLOATS = ("alpha_a", "gamma", "activation_scale", "multiplier", "eps", "score_threshold", "iou_threshold")
 
 
 def renumber(graph: Graph) -> tuple[Graph, dict[int, int]]:

@@ -29,6 +29,7 @@ from netsuke.models import (
     real_to_binary,
     resnet,
     squeezenet,
+    ssd,
     vgg_small,
     xnor_net,
 )
@@ -74,7 +75,13 @@ REACTNET_PAPER = (
 MELIUSNET_PAPER = "Bethge et al. 2020, MeliusNet: Can Binary Neural Networks Achieve MobileNet-level Accuracy?"
 BOOLNET_PAPER = "Guo et al. 2021, BoolNet: Minimizing the Energy Consumption of Binary Neural Networks"
 BMXNET_PAPER = "Yang et al. 2017, BMXNet: An Open-Source Binary Neural Network Implementation Based on MXNet"
+SSD_PAPER = "Liu et al. 2016, SSD: Single Shot MultiBox Detector"
 POKEBNN_PAPER = "Zhang et al. 2022, PokeBNN: A Binary Pursuit of Lightweight Accuracy"
+# Caffe's, in the order blue, green, red; the image fills the square, whatever its shape.
+SSD_EVAL: dict[str, Any] = {
+    "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0), "scale": 1.0, "order": "BGR", "resize": ssd.SIZE,
+    "fit": "stretch",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,11 @@ def _cifar(name: str, paper: str, build: Callable[..., nn.Module], counterpart: 
 
 def _imagenet(name: str, paper: str, build: Callable[..., nn.Module], counterpart: str) -> ModelEntry:
     return ModelEntry(name, paper, (3, 224, 224), 1000, IMAGENET_EVAL, build, counterpart)
+
+
+def _ssd(name: str, paper: str, build: Callable[..., nn.Module]) -> ModelEntry:
+    shape = (3, ssd.SIZE, ssd.SIZE)
+    return ModelEntry(name, paper, shape, len(ssd.VOC_LABELS), SSD_EVAL, build, "ssd300_vgg16", "detection")
 
 
 def _mnist(name: str, build: Callable[..., nn.Module]) -> ModelEntry:
@@ -179,6 +191,8 @@ _ENTRIES = [
     *_binary("pokebnn_1_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.0)),
     *_binary("pokebnn_1_5x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 1.5)),
     *_binary("pokebnn_2_0x", POKEBNN_PAPER, partial(pokebnn.pokebnn, 2.0)),
+    _ssd("ssd300_vgg16", SSD_PAPER, ssd.ssd300_vgg16),
+    _ssd("adabin_ssd300_vgg16", ADABIN_PAPER, ssd.adabin_ssd300_vgg16),
     *_binary("bmxnet_resnet18_imagenet", BMXNET_PAPER, bmxnet_resnet.bmxnet_resnet18_imagenet, BMXNET_EVAL),
     *_bnext("bnext_tiny", partial(bnext.bnext, bnext.TINY)),
     *_bnext("bnext_small", partial(bnext.bnext, bnext.SMALL)),

@@ -3,9 +3,11 @@
 from netsuke.nn.adabin import AdaBinActivation, AdaBinWeight
 from netsuke.nn.binarizer import ActivationBinarizer, ActivationSet, WeightBinarizer, WeightSet
 from netsuke.nn.bireal_weight import BiRealWeight
+from netsuke.nn.detector import Detector
 from netsuke.nn.dprelu import DPReLU
 from netsuke.nn.embedding import BinaryEmbeddingBag
 from netsuke.nn.fuse import fuse
+from netsuke.nn.l2_norm import L2Norm
 from netsuke.nn.layers import BinaryConv2d, BinaryLinear
 from netsuke.nn.logic import ChannelOrder, MultiSliceSign, Or, Xnor
 from netsuke.nn.maxout import Maxout
@@ -42,8 +44,10 @@ __all__ = [
     "ChannelGate",
     "ChannelOrder",
     "DPReLU",
+    "Detector",
     "FloatWeight",
     "InfoRecoupling",
+    "L2Norm",
     "Maxout",
     "MultiSliceSign",
     "Or",

@@ -91,7 +91,7 @@ def deep_compression(
     preprocess = Preprocess(**get_model(recipe.model.name).preprocess)
     data = open_dataset(spec, "train", preprocess, channels=get_model(recipe.model.name).input[0])
     _, held_out = holdout(data, recipe.validation, recipe.seed)
-    recipe = recipe.of_classes(data.num_classes)
+    recipe = recipe.of_data(data)
     model = create_model(recipe.model.name, **recipe.model.arguments)
     load_weights(model, recipe.model.weights).eval()
     counts = {name: layer.weight.numel() for name, layer in weighted(model).items()}

@@ -10,29 +10,21 @@ from typing import Any
 
 from netsuke import atomic
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "loss",
-    "learning_rate",
-    "train_accuracy",
-    "validation_accuracy",
-    "images_per_second",
-    "seconds",
-    "resumed",
-)
+COLUMNS = ("step", "epoch", "loss", "learning_rate", "train_accuracy")  # the score of held-out images follows
+LAST_COLUMNS = ("images_per_second", "seconds", "resumed")
 
 
 class Log:
     """One row an epoch, and one, marked `resumed`, wherever the run was taken up again.
 
     step: optimizer steps done. epoch: epochs begun, the one of the row included. loss, train_accuracy: means over the
-    epoch's batches as they were trained on. Accuracies are per cent; validation_accuracy is empty where nothing is held
-    out. seconds: of training up to the row, over all resumes, without what a kill has lost.
+    epoch's batches as they were trained on. validation_SCORE: of the held-out images, empty where there are none;
+    "accuracy" or "map" (mean average precision), per cent as the train_accuracy. seconds: of training up to the row, over all resumes, without what a kill has lost.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, score: str = "accuracy") -> None:
         self.path = path
+        self.columns = (*COLUMNS, f"validation_{score}", *LAST_COLUMNS)
 
     def begin(self, step: int, epoch: int) -> None:
         """Start the file, or go on at `step`, in `epoch`: rows behind it are dropped, for they are trained again."""
@@ -40,7 +32,7 @@ class Log:
         if step:
             kept.append({"step": str(step), "epoch": str(epoch), "resumed": "1"})
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
         atomic.write(self.path, text.getvalue().encode())
@@ -48,7 +40,7 @@ class Log:
     def add(self, row: dict[str, Any]) -> None:
         """Append a row; it is on the disk when this returns."""
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n").writerow(row)
+            csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
             file.flush()
             os.fsync(file.fileno())
 

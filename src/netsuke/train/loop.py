@@ -15,7 +15,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke import atomic
 from netsuke.artifact.contract import Error
@@ -37,6 +36,7 @@ from netsuke.train.randomness import derive, seed_device
 from netsuke.train.recipe import Recipe, differs, parse
 from netsuke.train.schedule import factor
 from netsuke.train.stages import Part, parts
+from netsuke.train.tasks import task_of
 from netsuke.train.teachers import Teachers
 from netsuke.train.views import FixedViews
 
@@ -99,7 +99,7 @@ def fit(
 ) -> dict[str, Any]:
     """Train `model` in place by `recipe` and leave it in eval mode, on the CPU. Returns the last row of the log.
 
-    model: (N, C, H, W) -> logits (N, classes). Of the recipe's `model`, `teacher` and `validation` nothing is used:
+    model: (N, C, H, W) -> logits (N, classes), or one that ends in a `netsuke.nn.Detector`. Of the recipe's `model`, `teacher` and `validation` nothing is used:
     they are given as objects, and so is the augmentation but for its random_resized_crop and views. Cached teachers
     bring their own views.
 
@@ -159,17 +159,20 @@ class _Loop:
             self.fabric.device,
         )
         loss = self.recipe.loss
-        self.objective = Objective(loss.kind, loss.label_weight, loss.label_smoothing, loss.temperature, loss.form)
-        self.metric = self._metric()
+        objective = Objective(loss.kind, loss.label_weight, loss.label_smoothing, loss.temperature, loss.form)
+        self.task = task_of(self.model, objective, self.data)
+        self.metric = self.task.training().to(self.fabric.device)
         self.metric.persistent(True)
         self.log = self.curves = None
         if self.output is not None and self.fabric.is_global_zero:
-            self.log = Log(self.output.folder / "log.csv")
+            self.log = Log(self.output.folder / "log.csv", self.task.score)
             if self.output.tensorboard:
                 self.curves = TensorBoardLogger(self.output.folder, "tensorboard", "")
 
-    def _metric(self) -> MulticlassAccuracy:
-        return MulticlassAccuracy(self.data.num_classes, average="micro", validate_args=False).to(self.fabric.device)
+    @property
+    def held_out(self) -> str:
+        """The column of the log that `_validate` is for."""
+        return f"validation_{self.task.score}"
 
     # ------------------------------------------------------------------------------------- the run
     def run(self) -> dict[str, Any]:
@@ -182,7 +185,7 @@ class _Loop:
         binarize_weights(self.model)
         progressive(self.model, 1.0)
         if not self.recipe.epochs:
-            self.row = {"step": 0, "epoch": 0, "train_accuracy": None, "validation_accuracy": self._validate()}
+            self.row = {"step": 0, "epoch": 0, "train_accuracy": None, self.held_out: self._validate()}
         if self.curves is not None:
             self.curves.finalize("success")
         self.model.eval().cpu()
@@ -242,8 +245,8 @@ class _Loop:
         set_learning_rate(self.optimizer, rate)
         targets = self._targets(batch, finished)
         seed_device(fabric.device, derive("model", recipe.seed, at.epoch, at.batch, fabric.global_rank))  # of dropout
-        logits = self.student(batch.images)
-        loss = self.objective(logits, batch.labels, targets) + self._attention() + self._penalty(in_part)
+        outputs = self.student(batch.images)
+        loss = self.task.loss(outputs, batch.labels, targets) + self._attention() + self._penalty(in_part)
         self.wrapped.zero_grad(set_to_none=True)
         fabric.backward(loss)
         norm: Tensor | None = None
@@ -255,7 +258,7 @@ class _Loop:
         if not math.isfinite(self.last_loss) or (norm is not None and not math.isfinite(float(norm))):
             self._fail(batch, targets)
         self.wrapped.step()
-        self.metric.update(logits.detach(), batch.labels)
+        self.task.count(self.metric, outputs, batch.labels)
         at.loss += self.last_loss * len(batch.labels)
         at.images += len(batch.labels)
         at.step += 1
@@ -287,8 +290,8 @@ class _Loop:
             total = total + l1 * magnitudes(self.model)
         return total
 
-    def _again(self, images: Tensor) -> Tensor:
-        """Logits of the model itself, in the precision of the run."""
+    def _again(self, images: Tensor) -> Any:
+        """Outputs of the model itself, in the precision of the run."""
         with self.fabric.autocast():
             return self.model(images.to(next(self.model.parameters()).dtype))
 
@@ -305,7 +308,7 @@ class _Loop:
 
     def _fail(self, batch: Batch, targets: list[Tensor]) -> None:
         self.wrapped.zero_grad(set_to_none=True)
-        where = first_fault(self.model, lambda: self.objective(self._again(batch.images), batch.labels, targets))
+        where = first_fault(self.model, lambda: self.task.loss(self._again(batch.images), batch.labels, targets))
         raise Error(
             f"step {self.at.step + 1} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}) has the loss "
             f"{self.last_loss:g}: {where} that is not finite\n{REMEDY}"
@@ -321,7 +324,7 @@ class _Loop:
             "loss": round(loss / images, 6),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train_accuracy": round(100 * float(self.metric.compute()), 3),
-            "validation_accuracy": self._validate(),
+            self.held_out: self._validate(),
             "images_per_second": round(rate, 1),
             "seconds": round(at.seconds, 1),
         }
@@ -342,18 +345,18 @@ class _Loop:
 
     @torch.inference_mode()
     def _validate(self) -> float | None:
-        """Per cent of the held-out images that are right, over all processes."""
+        """The task's score of the held-out images in per cent, over all processes."""
         if self.validation is None:
             return None
         self._average_statistics()
         self.model.eval()  # itself: a rewritten form of it may hold on to what was so in training
-        metric = self._metric()
+        metric = self.task.held_out().to(self.fabric.device)
         own = np.arange(self.fabric.global_rank, len(self.validation), self.fabric.world_size)
         places = [own[i : i + EVALUATION_BATCH] for i in range(0, len(own), EVALUATION_BATCH)]
         for images, labels in Loader(self.validation, places):
             x = self.augment.plain(torch.from_numpy(images).to(self.fabric.device))
-            logits = self._again(x.contiguous(memory_format=torch.channels_last))
-            metric.update(logits, torch.from_numpy(labels).to(self.fabric.device))
+            outputs = self._again(x.contiguous(memory_format=torch.channels_last))
+            self.task.judge(metric, outputs, torch.from_numpy(labels).to(self.fabric.device))
         self.model.train()
         return round(100 * float(metric.compute()), 3)
 

@@ -43,7 +43,7 @@ def split_and_train(
     preprocess = Preprocess(**entry.preprocess)
     data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
     rest, held_out = holdout(data, recipe.validation, recipe.seed)
-    recipe = recipe.of_classes(data.num_classes)
+    recipe = recipe.of_data(data)
     model = create_model(recipe.model.name, **recipe.model.arguments)
     load_weights(model, recipe.model.weights).eval()
     images, labels = tensors(held_out, preprocess)

@@ -227,7 +227,7 @@ class Schedule(Table):
 @dataclass(frozen=True)
 class Augmentation(Table):
     """Values of `netsuke.train.Augment`, with tables of its RandAugment and, for images that are decoded from files, of
-    `netsuke.data.RandomResizedCrop`; empty for none. views: epoch e shows view e mod `views` of each image, so that
+    `netsuke.data.RandomResizedCrop` or, with boxes, `netsuke.data.SSDAugmentation`; empty for none. views: epoch e shows view e mod `views` of each image, so that
     what the teachers say of it is computed once and kept in OUT/teachers; 0 for a new view in every epoch.
     """
 
@@ -238,10 +238,12 @@ class Augmentation(Table):
     views: Whole = 0
     rand_augment: dict[str, Any] = field(default_factory=dict)
     random_resized_crop: dict[str, Any] = field(default_factory=dict)
+    ssd: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, made in (("rand_augment", RandAugment), ("random_resized_crop", RandomResizedCrop)):
+        tables = {"rand_augment": RandAugment, "random_resized_crop": RandomResizedCrop, "ssd": SSDAugmentation}
+        for name, made in tables.items():
             check_keys(f"augment.{name}", getattr(self, name), [field.name for field in fields(made)])
 
 
@@ -360,9 +362,14 @@ class Recipe(Table):
         if len(self.stage) > self.epochs:
             raise Error(f"{len(self.stage)} stages need at least as many epochs, not {self.epochs}")
 
-    def of_classes(self, count: int) -> Recipe:
-        """The recipe with the number of classes written down, which it may leave to the data."""
-        return replace(self, model=replace(self.model, arguments={"num_classes": count, **self.model.arguments}))
+    def of_data(self, data: Dataset) -> Recipe:
+        """The recipe with the number of classes written down, and of a detector their names, which it may leave to the
+        data.
+        """
+        known: dict[str, Any] = {"num_classes": data.num_classes}
+        if isinstance(data, DetectionDataset):
+            known["labels"] = list(data.classes)
+        return replace(self, model=replace(self.model, arguments={**known, **self.model.arguments}))
 
     def toml(self) -> str:
         """The recipe as canonical TOML, which `read` takes."""

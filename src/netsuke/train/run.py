@@ -55,7 +55,7 @@ def run(
     with fabric.rank_zero_first(local=True):  # one process of a machine makes the index of new shards
         data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
     _check_shape(recipe.model.name, entry.input, data)
-    recipe = recipe.of_classes(data.num_classes)
+    recipe = recipe.of_data(data)
     validation = None
     if recipe.validation:
         data, validation = holdout(data, recipe.validation, recipe.seed)

@@ -1,0 +1,64 @@
+"""SSD's objective: which default box is to find which object, and what its offsets and logits then cost."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, smooth_l1_loss
+
+from netsuke.nn import Detector
+from netsuke.nn.boxes import corners, encode, overlaps
+
+MATCHED_OVERLAP = 0.5
+NEGATIVES = 3  # default boxes without an object that are learned from, for each with one
+
+
+def match(defaults: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
+    """The object of each default box, or -1 (Liu et al. 2016, section 2.2, "Matching strategy"): int64 (N, P).
+
+    defaults: (P, 4) as corners. boxes: (N, M, 4) as corners, M at least 1. real: bool (N, M), false for rows that are
+    no objects. Each object has the default box that overlaps it most (of two objects that want the same one, the one
+    that it overlaps more), each other default box the object that it overlaps most, where that is more than 0.5.
+    """
+    shared = overlaps(defaults, boxes).masked_fill(~real[:, None], -1.0)  # (N, P, M)
+    most, objects = shared.max(2)
+    objects = objects.masked_fill(most <= MATCHED_OVERLAP, -1)
+    best, where = shared.max(1)  # (N, M)
+    for column in best.argsort(1).T:  # the objects that are overlapped most come last
+        image = real.gather(1, column[:, None])[:, 0].nonzero()[:, 0]
+        objects[image, where[image, column[image]]] = column[image]
+    return objects
+
+
+class MultiBox:
+    """L = (cross entropy + smooth L1) / matched default boxes (Liu et al. 2016, equation 1, alpha = 1).
+
+    Of the default boxes without an object, the cross entropy is taken of those with the largest, three for each box of
+    the image that has one. Difficult objects are learned like others. A batch without objects costs nothing.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+
+    def __call__(self, offsets: Tensor, logits: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar, and the class that each default box is to have, int64 (N, P), 0 for the background.
+
+        offsets: (N, P, 4). logits: (N, P, classes). objects: float (N, M, 6), rows of x1, y1, x2, y2 relative to the
+        image, the label and whether it is difficult; rows with the label -1 are none.
+        """
+        offsets, logits = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in (offsets, logits))
+        defaults = self.detector.last_defaults.to(offsets.device)
+        if objects.shape[1] == 0:
+            objects = objects.new_tensor([0, 0, 0, 0, -1, 0]).expand(len(objects), 1, 6)
+        boxes, labels = objects[..., :4], objects[..., 4].long()
+        found = match(corners(defaults), boxes, labels >= 0)
+        matched = found >= 0
+        wanted = torch.where(matched, labels.gather(1, found.clamp(min=0)) + 1, 0)
+        cost = cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+        with torch.no_grad():
+            rank = cost.masked_fill(matched, -1.0).argsort(1, descending=True).argsort(1)
+            learned = matched | (rank < NEGATIVES * matched.sum(1, keepdim=True))
+        image, place = matched.nonzero(as_tuple=True)
+        own = encode(boxes[image, found[image, place]].to(offsets.dtype), defaults[place], self.detector.variances)
+        total = (cost * learned).sum() + smooth_l1_loss(offsets[image, place], own, reduction="sum")
+        return total / max(1, len(image)), wanted
