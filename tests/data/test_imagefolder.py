@@ -18,6 +18,7 @@ class Size:
     resize: int = 0
     crop: int = 0
     interpolation: str = "bilinear"
+    fit: str = "shorter"
 
 
 def write(folder: Path, name: str, pixels: np.ndarray) -> None:
@@ -49,6 +50,9 @@ def test_shorter_side_is_scaled_and_the_middle_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(images[0], pixels[2:6, 8:12].transpose(2, 0, 1))
     images, _ = next(open_dataset(f"imagefolder:{tmp_path}", sizing=Size(resize=4)).batches(1))
     assert images.shape == (1, 3, 4, 10)
+    stretched, _ = next(open_dataset(f"imagefolder:{tmp_path}", sizing=Size(6, fit="stretch")).batches(1))
+    whole = Image.fromarray(pixels).resize((6, 6), Image.Resampling.BILINEAR)
+    assert np.array_equal(stretched[0], np.asarray(whole).transpose(2, 0, 1))
     bilinear, _ = next(open_dataset(f"imagefolder:{tmp_path}", sizing=Size(6, 6)).batches(1))
     bicubic, _ = next(open_dataset(f"imagefolder:{tmp_path}", sizing=Size(6, 6, "bicubic")).batches(1))
     assert bilinear.shape == bicubic.shape == (1, 3, 6, 6)

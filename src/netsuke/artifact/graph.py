@@ -330,6 +330,7 @@ class InputTransform:
     resize: int = 0
     crop: int = 0
     interpolation: str = "bilinear"  # or "bicubic"
+    fit: str = "shorter"  # or "stretch"
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -18,17 +18,21 @@ from netsuke.data.crop import RandomResizedCrop
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Decoder:
     """resize: length the shorter side is scaled to, 0 for none. crop: side of the square cut from the centre, 0 for
-    none. interpolation: "bilinear" or "bicubic". channels: 3 (RGB) or 1 (grey).
+    none. interpolation: "bilinear" or "bicubic". channels: 3 (RGB) or 1 (grey). fit: "shorter" as just said, or
+    "stretch" to make both sides `resize` long, whatever their ratio.
     """
 
     resize: int = 0
     crop: int = 0
     interpolation: str = "bilinear"
     channels: int = 3
+    fit: str = "shorter"
 
     def __call__(
         self, file: Path | IO[bytes], name: str, random: RandomResizedCrop | None = None, seed: int = 0
@@ -38,15 +42,10 @@ class Decoder:
         Raises Error for what is no image, or smaller than the crop.
         """
         mode = "RGB" if self.channels == 3 else "L"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; what it cannot read raises
-                with Image.open(file) as opened:
-                    image = opened.convert(mode) if random is None else _random(opened, mode, random, seed)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise Error(
-                f"{name} is not an image that can be read: take it out or mend it\n({first_line(error)})"
-            ) from None
+        if random is None:
+            image = open_image(file, name, lambda opened: opened.convert(mode))
+        else:
+            image = open_image(file, name, lambda opened: _random(opened, mode, random, seed))
         if random is None and self.resize:
             image = self._resized(image)
         if random is None and self.crop:
@@ -75,6 +74,8 @@ class Decoder:
 
     def _resized(self, image: Image.Image) -> Image.Image:
         shorter = min(image.size)
+        if self.fit == "stretch":
+            return image.resize((self.resize, self.resize), FILTERS[self.interpolation])
         size = [self.resize if side == shorter else int(self.resize * side / shorter) for side in image.size]
         return image.resize((size[0], size[1]), FILTERS[self.interpolation])
 
@@ -84,6 +85,20 @@ class Decoder:
             raise Error(f"{name} is {width}x{height}, smaller than the crop of {self.crop}\nexport with a resize")
         left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
         return image.crop((left, top, left + self.crop, top + self.crop))
+
+
+def open_image(file: Path | IO[bytes], name: str, read: Callable[[Image.Image], T]) -> T:
+    """What `read` takes from the image in the file. name: of the image, for errors.
+
+    Raises Error if it is no image or damaged, as far as `read` comes to see that.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; what it cannot read raises
+            with Image.open(file) as opened:
+                return read(opened)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Error(f"{name} is not an image that can be read: take it out or mend it\n({first_line(error)})") from None
 
 
 def _random(opened: Image.Image, mode: str, random: RandomResizedCrop, seed: int) -> Image.Image:

@@ -24,7 +24,8 @@ class ImageFolder(Dataset):
     If PATH holds train, and test or val (the first with classes in it), the split chooses one of the two; both then
     have the classes of train. Else `split` chooses nothing: PATH is the one set there is.
     resize: length the shorter side is scaled to, 0 for none. crop: side of the square cut from the centre, 0 for
-    none. channels: 3 (RGB) or 1 (grey). These come from the file that will run the images.
+    none. channels: 3 (RGB) or 1 (grey). fit: "shorter" as just said, or "stretch" to make both sides `resize` long.
+    These come from the file that will run the images.
     Raises Error for a missing path, no classes, a class without images; when read, for a file that is no image
     or too small for the crop, and for images of different sizes where nothing makes them equal.
     """
@@ -39,6 +40,7 @@ class ImageFolder(Dataset):
         interpolation: str = "bilinear",
         channels: int = 3,
         split: str = "test",
+        fit: str = "shorter",
     ) -> None:
         self.name = "imagefolder"
         self.root = files.folder("imagefolder", path, "one sub-folder of images for each class")
@@ -63,7 +65,7 @@ class ImageFolder(Dataset):
             self.names += found
             labels += [self.classes.index(entry)] * len(found)
         self.labels = np.array(labels, np.int64)
-        self.decode = Decoder(resize, crop, interpolation, channels)
+        self.decode = Decoder(resize, crop, interpolation, channels, fit)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -16,7 +16,8 @@ class Preprocess:
 
     mean, std: one number a channel, in the network's channel order. order: the channel order the network wants, "RGB"
     or "BGR". resize: the shorter side in pixels, 0 to leave the size alone. crop: side of the centre crop in pixels, 0
-    for none. interpolation: "bilinear" or "bicubic". Raises netsuke.Error for values that make no transform.
+    for none. interpolation: "bilinear" or "bicubic". fit: "shorter" as just said, or "stretch" to resize to resize x
+    resize pixels whatever the ratio of the sides, as SSD does. Raises netsuke.Error for values that make no transform.
     """
 
     mean: tuple[float, ...]
@@ -26,6 +27,7 @@ class Preprocess:
     resize: int = 0
     crop: int = 0
     interpolation: str = "bilinear"
+    fit: str = "shorter"
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -44,6 +46,10 @@ class Preprocess:
         for size in (self.resize, self.crop):
             if isinstance(size, bool) or not isinstance(size, int) or size < 0:
                 raise Error(f"resize and crop are whole numbers of pixels, 0 for none, not {size!r}")
+        if self.fit not in ("shorter", "stretch"):
+            raise Error(f"fit is {self.fit!r}: use 'shorter' or 'stretch'")
+        if self.fit == "stretch" and (not self.resize or self.crop):
+            raise Error(f"fit 'stretch' makes images resize x resize: give a resize and no crop of {self.crop}")
         with np.errstate(over="ignore"):
             if not np.isfinite(self.affine()).all():
                 raise Error("scale / std or mean / std is too large for float32: check their units")

@@ -33,7 +33,7 @@ class WebDataset(Dataset):
     all shards are taken.
     The classes are the lines of classes.txt beside the first shard (or above, if its folder is named as a split), else
     the numbers up to the largest label. shard_sizes: how many images each shard holds, int64 (shards,). resize, crop,
-    interpolation, channels: as in ImageFolder.
+    interpolation, channels, fit: as in ImageFolder.
     Raises Error for missing, damaged or compressed shards and labels without a class; when read, as ImageFolder.
     """
 
@@ -47,6 +47,7 @@ class WebDataset(Dataset):
         crop: int = 0,
         interpolation: str = "bilinear",
         channels: int = 3,
+        fit: str = "shorter",
     ) -> None:
         self.name = f"webdataset {split}"
         self.shards = _of_split(path, split)
@@ -55,7 +56,7 @@ class WebDataset(Dataset):
         self._first = np.cumsum(self.shard_sizes) - self.shard_sizes  # the number of each shard's first image
         self._offsets, self._bytes, self.labels = np.concatenate(indices, axis=1)
         self.classes = _classes(self.shards[0].parent, int(self.labels.max()))
-        self.decode = Decoder(resize, crop, interpolation, channels)
+        self.decode = Decoder(resize, crop, interpolation, channels, fit)
 
     def __len__(self) -> int:
         return len(self.labels)
