@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset, Loader, RandomResizedCrop, WebDataset, shard_order
+from netsuke.data import Annotation, Loader, RandomResizedCrop, Source, SSDAugmentation, WebDataset, shard_order
 from netsuke.train.augment import Augment
 from netsuke.train.randomness import derive, generator, order
 from netsuke.train.views import FixedViews
@@ -18,7 +19,7 @@ from netsuke.train.views import FixedViews
 
 @dataclass(frozen=True)
 class Batch:
-    """images: float32 (n, C, H, W), augmented, channels last, on the device. labels: int64 (n,) there.
+    """images: float32 (n, C, H, W), augmented, channels last, on the device. labels: as of `label_tensor`, there.
 
     indices: of the images in the data set, (n,). view: which fixed view they are, if they are one.
     """
@@ -27,6 +28,20 @@ class Batch:
     labels: Tensor
     indices: np.ndarray
     view: int
+
+
+def label_tensor(labels: np.ndarray | Sequence[Annotation]) -> Tensor:
+    """Labels int64 (n,) as they are; of annotations their objects, float32 (n, M, 6), M those of the image with most.
+
+    An object is x1, y1, x2, y2 relative to the image, its label, and 1 where it is difficult; rows that an image has no
+    object for are zeros with the label -1.
+    """
+    if isinstance(labels, np.ndarray):
+        return torch.from_numpy(labels)
+    rows = np.tile(np.array([0, 0, 0, 0, -1, 0], np.float32), (len(labels), max(len(a.labels) for a in labels), 1))
+    for own, (boxes, names, difficult) in zip(rows, labels, strict=True):
+        own[: len(names)] = np.concatenate([boxes, names[:, None], difficult[:, None]], 1)
+    return torch.from_numpy(rows)
 
 
 class Batches:
@@ -42,11 +57,11 @@ class Batches:
 
     def __init__(
         self,
-        data: Dataset,
+        data: Source[Any],
         augment: Augment,
         size: int,
         seed: int,
-        crop: RandomResizedCrop | None = None,
+        crop: RandomResizedCrop | SSDAugmentation | None = None,
         views: FixedViews | None = None,
         shard_group: int = 0,
         rank: int = 0,
@@ -81,7 +96,7 @@ class Batches:
             draws = self._draws(epoch, b, indices)
             x = self.augment.apply(torch.from_numpy(images).to(self.device), draws)
             x = x.contiguous(memory_format=torch.channels_last)
-            yield Batch(x, torch.from_numpy(labels).to(self.device), indices, view)
+            yield Batch(x, label_tensor(labels).to(self.device), indices, view)
 
     def _order(self, epoch: int) -> np.ndarray:
         if self.shard_group:

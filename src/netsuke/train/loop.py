@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from netsuke import atomic
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset, Loader, RandomResizedCrop
+from netsuke.data import Loader, RandomResizedCrop, Source, SSDAugmentation
 from netsuke.nn import binarize_weights, count_levels, fuse, keep_weights_float, progressive, rate
 from netsuke.nn.weights import magnitudes
 from netsuke.train import checkpoint
 from netsuke.train.attention import Watch, attention_matching
 from netsuke.train.augment import Augment
-from netsuke.train.batches import Batch, Batches
+from netsuke.train.batches import Batch, Batches, label_tensor
 from netsuke.train.cached_teachers import CachedTeachers
 from netsuke.train.faults import first_fault
 from netsuke.train.folder import claimed
@@ -88,9 +88,9 @@ class Progress:
 def fit(
     model: nn.Module,
     recipe: Recipe,
-    data: Dataset,
+    data: Source[Any],
     augment: Augment,
-    validation: Dataset | None = None,
+    validation: Source[Any] | None = None,
     teachers: Teachers | CachedTeachers | None = None,
     output: Output | None = None,
     fabric: Fabric | None = None,
@@ -130,9 +130,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = EVAL
 class _Loop:
     model: nn.Module
     recipe: Recipe
-    data: Dataset
+    data: Source[Any]
     augment: Augment
-    validation: Dataset | None
+    validation: Source[Any] | None
     teachers: Teachers | CachedTeachers | None
     output: Output | None
     fabric: Fabric
@@ -151,7 +151,7 @@ class _Loop:
             self.augment,
             self.recipe.batch,
             self.recipe.seed,
-            RandomResizedCrop(**values.random_resized_crop) if values.random_resized_crop else None,
+            self._crop(),
             views,
             self.recipe.shard_group,
             self.fabric.global_rank,
@@ -168,6 +168,13 @@ class _Loop:
             self.log = Log(self.output.folder / "log.csv", self.task.score)
             if self.output.tensorboard:
                 self.curves = TensorBoardLogger(self.output.folder, "tensorboard", "")
+
+    def _crop(self) -> RandomResizedCrop | SSDAugmentation | None:
+        """What is done to images as they are decoded."""
+        values = self.recipe.augment
+        if values.ssd:
+            return SSDAugmentation(**values.ssd)
+        return RandomResizedCrop(**values.random_resized_crop) if values.random_resized_crop else None
 
     @property
     def held_out(self) -> str:
@@ -356,7 +363,7 @@ class _Loop:
         for images, labels in Loader(self.validation, places):
             x = self.augment.plain(torch.from_numpy(images).to(self.fabric.device))
             outputs = self._again(x.contiguous(memory_format=torch.channels_last))
-            self.task.judge(metric, outputs, torch.from_numpy(labels).to(self.fabric.device))
+            self.task.judge(metric, outputs, label_tensor(labels).to(self.fabric.device))
         self.model.train()
         return round(100 * float(metric.compute()), 3)
 

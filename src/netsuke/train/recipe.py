@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from netsuke import float_layers
 from netsuke.artifact.contract import Error
-from netsuke.data import RandomResizedCrop
+from netsuke.data import DetectionDataset, RandomResizedCrop, Source, SSDAugmentation
 from netsuke.train.randaugment import RandAugment
 from netsuke.train.table import Count, Factor, NotNegative, Positive, Share, Table, Whole, check_keys, to_toml
 
@@ -227,8 +227,9 @@ class Schedule(Table):
 @dataclass(frozen=True)
 class Augmentation(Table):
     """Values of `netsuke.train.Augment`, with tables of its RandAugment and, for images that are decoded from files, of
-    `netsuke.data.RandomResizedCrop` or, with boxes, `netsuke.data.SSDAugmentation`; empty for none. views: epoch e shows view e mod `views` of each image, so that
-    what the teachers say of it is computed once and kept in OUT/teachers; 0 for a new view in every epoch.
+    `netsuke.data.RandomResizedCrop` or, where they have boxes, of its SSDAugmentation; empty for none. views: epoch e
+    shows view e mod `views` of each image, so that what the teachers say of it is computed once and kept in
+    OUT/teachers; 0 for a new view in every epoch.
     """
 
     section: ClassVar[str] = "augment"
@@ -362,7 +363,7 @@ class Recipe(Table):
         if len(self.stage) > self.epochs:
             raise Error(f"{len(self.stage)} stages need at least as many epochs, not {self.epochs}")
 
-    def of_data(self, data: Dataset) -> Recipe:
+    def of_data(self, data: Source[Any]) -> Recipe:
         """The recipe with the number of classes written down, and of a detector their names, which it may leave to the
         data.
         """

@@ -14,7 +14,7 @@ from torch import nn
 
 from netsuke import atomic, float_layers
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset, Preprocess, holdout, normalise, open_dataset
+from netsuke.data import Preprocess, Source, holdout, normalise, open_dataset, open_detection
 from netsuke.methods import prune, quantize, rate_aware, share, ternarize
 from netsuke.methods.rate_aware import round_biases
 from netsuke.models import create_model, get_model, load_weights
@@ -53,7 +53,11 @@ def run(
     preprocess = Preprocess(**entry.preprocess)
     fabric = make_fabric(device, recipe.precision)
     with fabric.rank_zero_first(local=True):  # one process of a machine makes the index of new shards
-        data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
+        data: Source[Any]
+        if entry.task == "detection":
+            data = open_detection(spec, "train", preprocess)
+        else:
+            data = open_dataset(spec, "train", preprocess, channels=entry.input[0])
     _check_shape(recipe.model.name, entry.input, data)
     recipe = recipe.of_data(data)
     validation = None
@@ -75,7 +79,7 @@ def run(
     return {"out": str(path), "bytes": path.stat().st_size, **row}
 
 
-def _model(recipe: Recipe, data: Dataset, preprocess: Preprocess, folder: Path) -> nn.Module:
+def _model(recipe: Recipe, data: Source[Any], preprocess: Preprocess, folder: Path) -> nn.Module:
     model = create_model(recipe.model.name, seed=recipe.seed, **recipe.model.arguments)
     if recipe.model.weights:
         load_weights(model, recipe.model.weights)
@@ -104,7 +108,7 @@ def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
     return rate_aware(model, recipe.rate.step) if recipe.rate.step else model
 
 
-def _check_shape(model: str, wanted: tuple[int, int, int], data: Dataset) -> None:
+def _check_shape(model: str, wanted: tuple[int, int, int], data: Source[Any]) -> None:
     """Files are cut to size as they are decoded; images in memory must have the size already."""
     if data.decodes:
         return
@@ -122,7 +126,7 @@ def make_augment(values: Augmentation, preprocess: Preprocess) -> Augment:
     return Augment(preprocess, values.crop_padding, values.flip, rand_augment, values.lighting, channels_last=True)
 
 
-def _teachers(recipe: Recipe, data: Dataset, folder: Path, fabric: Fabric) -> Teachers | CachedTeachers:
+def _teachers(recipe: Recipe, data: Source[Any], folder: Path, fabric: Fabric) -> Teachers | CachedTeachers:
     def source(i: int, teacher: Teacher) -> TeacherSource:
         if not teacher.weights:
             what = f"FILE, or {PRETRAINED}" if teacher.model.startswith(TIMM) else "FILE"

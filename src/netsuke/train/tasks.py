@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke.artifact.contract import Error
-from netsuke.data import Dataset, DetectionDataset, average_precision
+from netsuke.data import DetectionDataset, Source
 from netsuke.nn import Detector
 from netsuke.train.losses import Objective
 from netsuke.train.multibox import MultiBox
@@ -105,11 +104,13 @@ class MeanAveragePrecision(Metric):
         self.objects.append(objects.float().cpu())
 
     def compute(self) -> Tensor:
+        from netsuke.data import average_precision
+
         rows, objects = (torch.cat(list(part)).numpy() for part in (self.rows, self.objects))
         return torch.tensor(average_precision(rows, objects, self.classes).map)
 
 
-def task_of(model: nn.Module, objective: Objective, data: Dataset) -> Task:
+def task_of(model: nn.Module, objective: Objective, data: Source[Any]) -> Task:
     """What a model is trained to do on this data set. Raises netsuke.Error where the model does something else."""
     detector = next((module for module in model.modules() if isinstance(module, Detector)), None)
     if (detector is None) == isinstance(data, DetectionDataset):
