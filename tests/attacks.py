@@ -697,9 +697,29 @@ def output_that_nobody_makes(root: Any) -> None:
     root["outputs"][0]["value"] = 33
 
 
-@graph_attack("2 or 4")
-def output_of_rank_3(root: Any) -> None:
+@graph_attack("2, 3 or 4")
+def output_of_rank_5(root: Any) -> None:
+    root["outputs"][0]["rank"] = 5
+
+
+@graph_attack("a width of 1")
+def output_of_rank_3_and_two_axes(root: Any) -> None:
     root["outputs"][0]["rank"] = 3
+
+
+@graph_attack("shorter or stretch")
+def fit_unknown(root: Any) -> None:
+    root["input"]["transform"]["fit"] = "longer"
+
+
+@graph_attack("not written")
+def fit_that_is_not_written(root: Any) -> None:
+    root["input"]["transform"]["fit"] = "shorter"
+
+
+@edge
+def fit_of_stretch(root: Any) -> None:
+    root["input"]["transform"]["fit"] = "stretch"
 
 
 @graph_attack("outputs")

@@ -29,6 +29,8 @@ constexpr int64_t MAX_TOTAL_ELEMENTS = 1 << 26;
 constexpr int64_t MAX_MACS = int64_t{1} << 38;
 constexpr int64_t MAX_PACKED = 1 << 26;
 constexpr int64_t MAX_BORDER_TABLE = 1 << 22;
+constexpr int64_t MAX_LABELS = 1 << 12;
+constexpr int64_t MAX_BOXES = 1 << 20;
 constexpr int64_t MAX_SHARED = 1 << 22;
 
 }  // namespace netsuke

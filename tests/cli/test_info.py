@@ -80,10 +80,12 @@ def test_info_for_people_says_the_transform_and_the_parts(
 
 def test_the_transform_in_words() -> None:
     transform = {
-        "order": "BGR", "resize": 40, "crop": 32, "interpolation": "bicubic", "scale": [0.5, 0.25], "shift": [1 / 3, 0],
+        "order": "BGR", "resize": 40, "crop": 32, "fit": "shorter", "interpolation": "bicubic",
+        "scale": [0.5, 0.25], "shift": [1 / 3, 0],
     }  # fmt: skip
     text = "float32, or uint8 as pixel * scale + shift: scale 0.5 0.25, shift 0.33333 0, BGR"
     assert _input_text(transform) == f"{text}, resize 40 bicubic, crop 32"
+    assert _input_text(transform | {"fit": "stretch"}) == f"{text}, resize 40x40 bicubic, crop 32"
     assert _input_text(transform | {"resize": 0}) == f"{text}, crop 32"
     assert _input_text(None) == "float32 only"
 

@@ -44,6 +44,8 @@ MAX_TOTAL_ELEMENTS = 1 << 26  # of all values and outputs together, counted like
 MAX_MACS = 1 << 38  # multiply-accumulates and epilogue steps of one image
 MAX_PACKED = 1 << 26  # 32-bit words of all weights as an engine packs them (docs/format.md, section 3)
 MAX_BORDER_TABLE = 1 << 22  # border classes x output channels rounded up to 16, summed over all binary convolutions
+MAX_LABELS = 1 << 12  # of a detect
+MAX_BOXES = 1 << 20  # default boxes of a detect; a box and its label are one number below 2^32
 MAX_SHARED = 1 << 22  # by how much the ranges of a tensor may together exceed it
 
 

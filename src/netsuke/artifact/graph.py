@@ -273,6 +273,15 @@ FixedNode = FixedConv2d | FixedMaxPool | FixedAveragePool | FixedCopy
 
 
 @dataclass
+class Normalize(Node):
+    """y = x / sqrt(eps + the sum over the channels of x^2), pixel by pixel (Liu, Rabinovich and Berg 2015, "ParseNet",
+    section 3.3; Caffe's Normalize). The scale of a channel that follows it there is an `Affine`.
+    """
+
+    eps: float = field(kw_only=True)
+
+
+@dataclass
 class PadChannels(Node):
     """Zero channels put before and after the input's."""
 
@@ -313,6 +322,38 @@ class Identity(Node):
     """The input itself: carries an epilogue that no other node could take."""
 
 
+@dataclass
+class Detect(Node):
+    """Boxes of an SSD's maps (Liu et al. 2016, "SSD: Single Shot MultiBox Detector", section 2): softmax, default
+    boxes, and greedy suppression of the boxes of a class that overlap (non-maximum suppression).
+
+    Inputs: for each of M maps its locations (A * 4, H, W), then its logits (A * classes, H, W), A being the map's
+    default boxes at a pixel; channel a * 4 + coordinate (cx, cy, w, h) and a * classes + class; class 0 is the
+    background. Result (keep, 6, 1): x1, y1, x2, y2, score, label by row, best first. Coordinates are relative to the
+    image; label i is labels[i]; unused rows are 0, 0, 0, 0, 0, -1.
+
+    shapes: for each map the widths and heights of its default boxes, float32 (A, 2); steps: what a pixel of each map is
+    wide and high, float32 (2,); all relative to the image. variances: float32 (2,), which the locations are multiplied
+    by: of centres, of sizes. A box counts where its score is above `score_threshold`; of a class the best `candidates`
+    are taken, of those no two kept overlap (intersection over union) by more than `iou_threshold`, and of all
+    classes the best `keep` are rows.
+    """
+
+    labels: list[str] = field(kw_only=True)
+    shapes: list[np.ndarray] = field(kw_only=True)
+    steps: list[np.ndarray] = field(kw_only=True)
+    variances: np.ndarray = field(kw_only=True)
+    score_threshold: float = field(kw_only=True)
+    iou_threshold: float = field(kw_only=True)
+    candidates: int = field(kw_only=True)
+    keep: int = field(kw_only=True)
+
+    @property
+    def classes(self) -> int:
+        """With the background."""
+        return len(self.labels) + 1
+
+
 # ------------------------------------------------------------------------------------------- the graph
 @dataclass
 class InputTransform:
@@ -320,8 +361,8 @@ class InputTransform:
 
     uint8 input of shape (N, C, H, W), channels in RGB order, becomes x = fma(u, scale, shift) per channel, after the
     channels are reversed if `order` is "BGR" (scale and shift are in the network's order). float32 input is taken
-    as transformed already. resize: shorter side in pixels, 0 for none; crop: side of the centre crop, 0 for none;
-    both are for whoever reads the image. scale, shift: float32 of shape (C,).
+    as transformed already. resize: shorter side in pixels, or with the fit "stretch" both sides, 0 for none; crop: side
+    of the centre crop, 0 for none; all three are for whoever reads the image. scale, shift: float32 of shape (C,).
     """
 
     scale: np.ndarray
@@ -336,7 +377,12 @@ class InputTransform:
 @dataclass
 class Output:
     value: int
-    rank: int  # 4: (N, C, H, W); 2: (N, C * H * W), flattened in that order
+    rank: int  # 4: (N, C, H, W); 3: (N, C, H), of a value whose W is 1; 2: (N, C * H * W), flattened in that order
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What it shows of a value (C, H, W), the batch left out."""
+        channels, height, width = shape
+        return {4: (channels, height, width), 3: (channels, height), 2: (channels * height * width,)}[self.rank]
 
 
 @dataclass

@@ -19,6 +19,7 @@ from .canonical_json import check_string
 from .contract import (
     MAX_BIAS,
     MAX_BORDER_TABLE,
+    MAX_BOXES,
     MAX_CHANNELS,
     MAX_ELEMENTS,
     MAX_EXPONENT,
@@ -27,6 +28,7 @@ from .contract import (
     MAX_INPUTS,
     MAX_INT8_WINDOW,
     MAX_KERNEL,
+    MAX_LABELS,
     MAX_MACS,
     MAX_NAME,
     MAX_NODES,
@@ -48,6 +50,7 @@ from .graph import (
     Clamp,
     Concat,
     Convolution,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedCopy,
@@ -63,6 +66,7 @@ from .graph import (
     Mean,
     Multiply,
     Node,
+    Normalize,
     Output,
     PadChannels,
     Quantize,
@@ -186,12 +190,15 @@ class Inference:
         if not 1 <= len(outputs) <= MAX_OUTPUTS:
             raise Error(f"a graph has 1 to {MAX_OUTPUTS} outputs, this one {len(outputs)}")
         for output in outputs:
-            if not _is_integer(output.rank) or output.rank not in (2, 4):
-                raise Error(f"an output's rank is 2 or 4, not {shorten(output.rank)}")
+            if not _is_integer(output.rank) or output.rank not in (2, 3, 4):
+                raise Error(f"an output's rank is 2, 3 or 4, not {shorten(output.rank)}")
             if output.value == 0:
                 raise Error("the input itself cannot be an output; copy it with an identity node")
             try:
-                self._count(self.value(output.value, "float32").shape)
+                shape = self.value(output.value, "float32").shape
+                if output.rank == 3 and shape[2] != 1:
+                    raise Error(f"of rank 3 has a width of 1, value {output.value} has shape {shape}")
+                self._count(shape)
             except Error as error:
                 raise Error(f"an output: {error}") from None
 
@@ -220,6 +227,8 @@ class Inference:
             return self._gather(node), 0
         if isinstance(node, Logic):
             return self._logic(node), 0
+        if isinstance(node, Detect):
+            return self._detect(node), 0
         if len(node.inputs) != 1:
             raise Error(f"it has one input, not {len(node.inputs)}")
         shape = self.value(node.inputs[0], _INPUT_KINDS.get(type(node), "float32")).shape
@@ -231,6 +240,10 @@ class Inference:
             before = _integer("`before`", node.before, 0, MAX_CHANNELS)
             after = _integer("`after`", node.after, 0, MAX_CHANNELS)
             return (before + shape[0] + after, *shape[1:]), 0
+        if isinstance(node, Normalize):
+            _float("eps", node.eps)
+            _positive("eps", np.array([node.eps], np.float32), 1)
+            return shape, 1
         if isinstance(node, Identity):
             return shape, 0
         raise Error(f"{type(node).__name__} is not an operator of docs/format.md")
@@ -260,6 +273,42 @@ class Inference:
         if first != second:
             raise Error(f"its inputs have one shape, these have {first} and {second}")
         return first
+
+    def _detect(self, node: Detect) -> Shape:
+        if not isinstance(node.labels, list) or not 1 <= len(node.labels) <= MAX_LABELS:
+            raise Error(f"its labels are a list of 1 to {MAX_LABELS} strings, not {shorten(node.labels)}")
+        for label in node.labels:
+            _name("a label", label, 1)
+        maps = len(node.shapes) if isinstance(node.shapes, list) else 0
+        if not 1 <= maps <= MAX_INPUTS // 2 or not isinstance(node.steps, list) or len(node.steps) != maps:
+            raise Error(f"its shapes and its steps are two lists of one length, 1 to {MAX_INPUTS // 2}")
+        if len(node.inputs) != 2 * maps:
+            raise Error(f"it has two inputs for each of its {maps} maps, not {len(node.inputs)}")
+        boxes = 0
+        for m, (shapes, steps) in enumerate(zip(node.shapes, node.steps, strict=True)):
+            count = len(shapes) if isinstance(shapes, np.ndarray) and shapes.ndim == 2 else 0
+            _positive("its shapes", shapes, max(1, count), 2)
+            _positive("its steps", steps, 2)
+            located, classified = (self.value(index, "float32").shape for index in node.inputs[2 * m : 2 * m + 2])
+            if located[0] != 4 * count or classified != (node.classes * count, *located[1:]):
+                raise Error(
+                    f"map {m} of {count} boxes and {node.classes} classes has {4 * count} channels of locations and "
+                    f"{node.classes * count} of logits, of one height and width; these have shapes {located} and "
+                    f"{classified}"
+                )
+            boxes += count * located[1] * located[2]
+        if boxes > MAX_BOXES:
+            raise Error(f"it has {boxes} default boxes, and at most {MAX_BOXES} are allowed")
+        _positive("its variances", node.variances, 2)
+        for what, threshold in (("score_threshold", node.score_threshold), ("iou_threshold", node.iou_threshold)):
+            _float(what, threshold)
+            if not 0 <= np.float32(threshold) <= 1:
+                raise Error(f"{what} is 0 to 1, not {threshold}")
+        candidates = _integer("`candidates`", node.candidates, 1, MAX_BOXES)
+        keep = _integer("`keep`", node.keep, 1, MAX_CHANNELS)
+        self._count_numbers(boxes * (3 * node.classes + 8))
+        self._work += boxes * node.classes + len(node.labels) * min(candidates, boxes) ** 2
+        return keep, 6, 1
 
     def _pack(self, words: int) -> None:
         self._packed += words
@@ -393,7 +442,10 @@ class Inference:
         self.values.append(Value(kind, shape, scale, zero))
 
     def _count(self, shape: Shape) -> None:
-        self._elements += _elements(shape)
+        self._count_numbers(_elements(shape))
+
+    def _count_numbers(self, count: int) -> None:
+        self._elements += count
         if self._elements > MAX_TOTAL_ELEMENTS:
             raise Error(f"the values and outputs together have more than {MAX_TOTAL_ELEMENTS} elements")
 
@@ -420,6 +472,8 @@ def _check_transform(transform: InputTransform, channels: int) -> None:
         raise Error(f"the transform's order is RGB or BGR, not {shorten(transform.order)}")
     if transform.interpolation not in ("bilinear", "bicubic"):
         raise Error(f"the transform's interpolation is bilinear or bicubic, not {shorten(transform.interpolation)}")
+    if transform.fit not in ("shorter", "stretch"):
+        raise Error(f"the transform's fit is shorter or stretch, not {shorten(transform.fit)}")
 
 
 def _check_binary(node: BinaryConv2d, channels: int) -> None:
@@ -565,6 +619,12 @@ def _floats(what: str, array: Any, *shape: int) -> None:
         raise Error(f"{what} is a float32 array of shape {shape}, not {found}")
     if not np.isfinite(array).all():
         raise Error(f"{what} holds a number that is not finite")
+
+
+def _positive(what: str, array: Any, *shape: int) -> None:
+    _floats(what, array, *shape)
+    if (array <= 0).any():
+        raise Error(f"{what} holds a number that is not above 0")
 
 
 def _float(what: str, number: Any) -> None:

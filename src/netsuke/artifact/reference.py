@@ -7,12 +7,12 @@ over these numbers, with zeros outside the image; nothing is packed here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import factorial, prod
 
 import numpy as np
 
 from .contract import Error
-from .float32 import fma
+from .detect import detect
+from .float32 import exp, fma
 from .graph import (
     Add,
     Affine,
@@ -22,6 +22,7 @@ from .graph import (
     Clamp,
     Concat,
     Conv2d,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedMaxPool,
@@ -34,6 +35,7 @@ from .graph import (
     Mean,
     Multiply,
     Node,
+    Normalize,
     PadChannels,
     Quantize,
     Read,
@@ -85,7 +87,7 @@ class Reference:
         outputs = []
         for output in self.graph.outputs:
             value = values[output.value]
-            outputs.append(value if output.rank == 4 else value.reshape(len(value), prod(value.shape[1:])))
+            outputs.append(value.reshape(len(value), *output.shape_of(value.shape[1:])))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def trace(self, images: np.ndarray) -> Values:
@@ -152,6 +154,10 @@ def _run_operator(node: Node, inputs: list[np.ndarray]) -> np.ndarray:
     if isinstance(node, Logic):
         a, b = inputs
         return (a * b if node.kind == "xnor" else np.maximum(a, b)).astype(np.float32)
+    if isinstance(node, Normalize):
+        return _normalize(node, inputs[0])
+    if isinstance(node, Detect):
+        return detect(node, inputs)
     return inputs[0]  # Identity
 
 
@@ -279,6 +285,13 @@ def _average_pool(node: AveragePool, x: np.ndarray) -> np.ndarray:
     return y / count.astype(np.float32)
 
 
+def _normalize(node: Normalize, x: np.ndarray) -> np.ndarray:
+    total = np.full((len(x), 1, *x.shape[2:]), node.eps, np.float32)
+    for c in range(x.shape[1]):
+        total = fma(x[:, c : c + 1], x[:, c : c + 1], total)
+    return x / np.sqrt(total)
+
+
 def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
     """(N, C, H, W) -> (N, g, C / g, H, W)"""
     return x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])
@@ -388,29 +401,9 @@ def _mean(y: np.ndarray) -> np.ndarray:
     return (total / np.float32(y.shape[2] * y.shape[3]))[:, :, None, None]
 
 
-_LIMIT = np.float32(87)
-_ROUND = np.array(12582912, np.float32)  # 1.5 * 2^23: adding it leaves no bits behind the point
-_LOG2_E, _LN2, _LN2_REST = (
-    np.array(float.fromhex(digits), np.float32) for digits in ("0x1.715476p+0", "0x1.62e43p-1", "-0x1.05c61p-29")
-)
-_FACTORIALS = [np.array(1 / factorial(n), np.float32) for n in range(7, -1, -1)]
-
-
 def _sigmoid(y: np.ndarray) -> np.ndarray:
-    """docs/format.md, section 4: x = -y = k ln 2 + r, e^x = 2^k e^r, and e^r by its series up to r^7."""
-    x = -y + np.float32(0)  # fma(y, -1, 0)
-    x = np.where(x < -_LIMIT, -_LIMIT, x)
-    x = np.where(x > _LIMIT, _LIMIT, x)
-    rounded = fma(x, _LOG2_E, _ROUND)
-    k = rounded - _ROUND
-    r = fma(k, -_LN2, x)
-    r = fma(k, -_LN2_REST, r)
-    p = np.full_like(r, _FACTORIALS[0])
-    for coefficient in _FACTORIALS[1:]:
-        p = fma(p, r, coefficient)
-    with np.errstate(over="ignore"):
-        power = (rounded.view(np.uint32) << np.uint32(23)) + np.uint32(0x3F800000)  # 2^k: k lies in the lowest bits
-    return np.float32(1) / (np.float32(1) + p * power.view(np.float32))
+    one = np.float32(1)
+    return one / (one + exp(-y + np.float32(0)))  # fma(y, -1, 0)
 
 
 def _channels(array: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from .graph import (
     Concat,
     Conv2d,
     Convolution,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedCopy,
@@ -37,6 +38,7 @@ from .graph import (
     Mean,
     Multiply,
     Node,
+    Normalize,
     Output,
     PadChannels,
     Quantize,
@@ -71,7 +73,9 @@ def to_json(graph: Graph, pools: Pools) -> dict[str, Any]:
 
 
 def _transform_to_json(transform: InputTransform, pools: Pools) -> dict[str, Any]:
+    fit = {} if transform.fit == "shorter" else {"fit": transform.fit}
     return {
+        **fit,
         "crop": int(transform.crop),
         "interpolation": transform.interpolation,
         "order": transform.order,
@@ -101,6 +105,10 @@ def _node_to_json(node: Node, pools: Pools) -> dict[str, Any]:
         own = {"op": "gather", "pieces": [[int(n) for n in piece] for piece in node.pieces]}
     elif isinstance(node, Logic):
         own = {"op": "logic", "kind": node.kind}
+    elif isinstance(node, Normalize):
+        own = {"op": "normalize", "eps": pools.floats(np.array([node.eps], np.float32))}
+    elif isinstance(node, Detect):
+        own = _detect_to_json(node, pools)
     else:
         own = {"op": "concat" if isinstance(node, Concat) else "identity"}
     return {**common, **own, "epilogue": [_step_to_json(step, pools) for step in node.epilogue]}
@@ -147,6 +155,19 @@ def _convolution_to_json(node: Convolution, pools: Pools) -> dict[str, Any]:
         "weight": pools.integers(node.weight, "bits"),
         "weight_offset": _zeros_or(node.beta_w, pools),
         "weight_scale": pools.floats(node.alpha_w),
+    }
+
+
+def _detect_to_json(node: Detect, pools: Pools) -> dict[str, Any]:
+    return {
+        "op": "detect",
+        "candidates": int(node.candidates),
+        "keep": int(node.keep),
+        "labels": list(node.labels),
+        "shapes": [pools.floats(shapes.reshape(-1)) for shapes in node.shapes],
+        "steps": pools.floats(np.concatenate(node.steps)),
+        "thresholds": pools.floats(np.array([node.score_threshold, node.iou_threshold], np.float32)),
+        "variances": pools.floats(node.variances),
     }
 
 
@@ -232,7 +253,10 @@ class _Reader:
         return Graph(root["model"], (shape[0], shape[1], shape[2]), nodes, outputs, transform)
 
     def transform(self, entry: Any, channels: int) -> InputTransform:
-        _keys(entry, "the transform", "crop", "interpolation", "order", "resize", "scale", "shift")
+        fit = ("fit",) if isinstance(entry, dict) and "fit" in entry else ()
+        _keys(entry, "the transform", "crop", *fit, "interpolation", "order", "resize", "scale", "shift")
+        if fit and entry["fit"] == "shorter":
+            raise Error("a fit of shorter is not written")
         return InputTransform(
             scale=self.floats(entry["scale"], channels),
             shift=self.floats(entry["shift"], channels),
@@ -240,6 +264,7 @@ class _Reader:
             resize=entry["resize"],
             crop=entry["crop"],
             interpolation=entry["interpolation"],
+            fit=entry.get("fit", "shorter"),
         )
 
     def output(self, entry: Any) -> Output:
@@ -264,6 +289,10 @@ class _Reader:
         elif op in _POOLS:
             own = {name: tuple(numbers(entry[name], count)) for name, count in _WINDOW_KEYS.items()}
             own |= {"divisor": entry["divisor"]} if op == "average_pool" else {}
+        elif op == "normalize":
+            own = {"eps": float(self.floats(entry["eps"], 1)[0])}
+        elif op == "detect":
+            own = self.detect(entry, [inference.value(index, "float32").shape[0] for index in inputs])
         else:
             own = {name: entry[name] for name in own_keys}
         node: Node = _NODE_TYPES[op](name=entry["name"], inputs=inputs, **own)
@@ -324,6 +353,27 @@ class _Reader:
             "beta_w": self.floats_or_zeros(entry["weight_offset"], channels),
             "alpha_a": float(alpha_a),
             "gamma": float(gamma),
+        }
+
+    def detect(self, entry: dict[str, Any], channels: list[int]) -> dict[str, Any]:
+        """The own fields of a detect over values of so many channels: locations, logits, locations, ..."""
+        shapes = _list(entry["shapes"])
+        if len(channels) != 2 * len(shapes):
+            raise Error(f"a detect of {len(shapes)} maps has twice as many inputs, not {len(channels)}")
+        steps = self.floats(entry["steps"], 2 * len(shapes))
+        score_threshold, iou_threshold = self.floats(entry["thresholds"], 2)
+        return {
+            "labels": _list(entry["labels"]),
+            "shapes": [
+                self.floats(one, located // 4 * 2).reshape(-1, 2)
+                for one, located in zip(shapes, channels[::2], strict=True)
+            ],
+            "steps": list(steps.reshape(-1, 2)),
+            "variances": self.floats(entry["variances"], 2),
+            "score_threshold": float(score_threshold),
+            "iou_threshold": float(iou_threshold),
+            "candidates": entry["candidates"],
+            "keep": entry["keep"],
         }
 
     def step(self, entry: Any, channels: int) -> Step:
@@ -413,10 +463,12 @@ _NODE_KEYS: dict[str, tuple[str, ...]] = {
     "fixed_copy": ("after", "before"),
     "max_pool": tuple(_WINDOW_KEYS),
     "average_pool": ("divisor", *_WINDOW_KEYS),
+    "normalize": ("eps",),
     "pad_channels": ("after", "before"),
     "concat": (),
     "gather": ("pieces",),
     "logic": ("kind",),
+    "detect": ("candidates", "keep", "labels", "shapes", "steps", "thresholds", "variances"),
     "identity": (),
 }
 _NODE_TYPES: dict[str, Any] = {
@@ -429,10 +481,12 @@ _NODE_TYPES: dict[str, Any] = {
     "fixed_copy": FixedCopy,
     "max_pool": MaxPool,
     "average_pool": AveragePool,
+    "normalize": Normalize,
     "pad_channels": PadChannels,
     "concat": Concat,
     "gather": Gather,
     "logic": Logic,
+    "detect": Detect,
     "identity": Identity,
 }
 _STEP_KEYS: dict[str, tuple[str, ...]] = {

@@ -103,6 +103,7 @@ def _transform(transform: InputTransform | None) -> dict[str, Any] | None:
         "order": transform.order,
         "resize": transform.resize,
         "crop": transform.crop,
+        "fit": transform.fit,
         "interpolation": transform.interpolation,
         "scale": [float(x) for x in transform.scale],
         "shift": [float(x) for x in transform.shift],
@@ -111,11 +112,7 @@ def _transform(transform: InputTransform | None) -> dict[str, Any] | None:
 
 def _outputs(graph: Graph) -> list[list[int]]:
     values = artifact.infer(graph)
-    shapes = []
-    for output in graph.outputs:
-        channels, height, width = values[output.value].shape
-        shapes.append([channels, height, width] if output.rank == 4 else [channels * height * width])
-    return shapes
+    return [list(output.shape_of(values[output.value].shape)) for output in graph.outputs]
 
 
 def _isa(file: Path) -> str | None:
@@ -131,7 +128,8 @@ def _input_text(transform: dict[str, Any] | None) -> str:
     if len(transform["scale"]) > 1:
         words.append(transform["order"])
     if transform["resize"]:
-        words.append(f"resize {transform['resize']} {transform['interpolation']}")
+        stretched = f"x{transform['resize']}" if transform["fit"] == "stretch" else ""
+        words.append(f"resize {transform['resize']}{stretched} {transform['interpolation']}")
     if transform["crop"]:
         words.append(f"crop {transform['crop']}")
     return f"float32, or uint8 as pixel * scale + shift: {', '.join(words)}"

@@ -47,6 +47,8 @@ OPS = {
     "Concat": "concat",
     "Gather": "gather",
     "Logic": "logic",
+    "Normalize": "normalize",
+    "Detect": "detect",
     "Identity": "identity",
 }
 STEPS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from math import prod
 
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper
@@ -45,7 +44,7 @@ def convert(graph: Graph, input: str = "float32") -> ModelProto:
         y = build.values[output.value]
         y = build.flat(y) if output.rank == 2 else build.map(y, shape[0])
         build.nodes.append(helper.make_node("Identity", [y.name], [name], name))
-        shown: list[str | int] = ["N", *shape] if output.rank == 4 else ["N", prod(shape)]
+        shown: list[str | int] = ["N", *output.shape_of(shape)]
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shown))
 
     kind = TensorProto.UINT8 if input == "uint8" else TensorProto.FLOAT
@@ -98,5 +97,6 @@ def _described(transform: InputTransform) -> str:
             "resize": transform.resize,
             "crop": transform.crop,
             "interpolation": transform.interpolation,
+            "fit": transform.fit,
         }
     )
