@@ -14,7 +14,7 @@ from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Detect, Graph
 from netsuke.cli.output import stderr_console
-from netsuke.data import Annotation, DetectionDataset, Sizing, average_precision, detections
+from netsuke.data import Annotation, DetectionDataset, Sizing
 
 
 @dataclass

@@ -84,9 +84,13 @@ def train(
 
 
 def _accuracies(row: dict[str, Any]) -> str:
-    held_out = row["validation_accuracy"]
-    shown = "" if held_out is None else f", {held_out:.2f} % of the held-out ones"
-    return f"{row['train_accuracy']:.2f} % of the training images right{shown}"
+    what = "default boxes with an object" if "validation_map" in row else "training images"
+    shown = f"{row['train_accuracy']:.2f} % of the {what} right"
+    if row.get("validation_accuracy") is not None:
+        shown += f", {row['validation_accuracy']:.2f} % of the held-out ones"
+    if row.get("validation_map") is not None:
+        shown += f", mAP {row['validation_map']:.2f} % on the held-out images"
+    return shown
 
 
 def _show(result: dict[str, Any]) -> None:

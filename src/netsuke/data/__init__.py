@@ -2,7 +2,7 @@
 
 from netsuke.data.annotation import Annotation
 from netsuke.data.crop import RandomResizedCrop
-from netsuke.data.dataset import ArrayDataset, Dataset
+from netsuke.data.dataset import ArrayDataset, Dataset, Source
 from netsuke.data.detection_dataset import DetectionDataset
 from netsuke.data.imagefolder import ImageFolder
 from netsuke.data.loader import Loader
@@ -26,6 +26,7 @@ __all__ = [
     "RandomResizedCrop",
     "SSDAugmentation",
     "Sizing",
+    "Source",
     "WebDataset",
     "holdout",
     "kinds",
