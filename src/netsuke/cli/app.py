@@ -13,7 +13,7 @@ from netsuke.cli.bench import bench
 from netsuke.cli.compare import compare
 from netsuke.cli.compress import compress
 from netsuke.cli.demo import demo
-
+from netsuke.cli.detect import detect
 from netsuke.cli.evaluate import evaluate
 from netsuke.cli.export import export
 from netsuke.cli.info import info
@@ -37,7 +37,7 @@ app.command("train")(train)
 app.add_typer(compress, name="compress")
 app.command("export")(export)
 app.command("eval")(evaluate)
-
+app.command("detect")(detect)
 app.command("bench")(bench)
 app.command("compare")(compare)
 app.command("info")(info)

@@ -13,6 +13,7 @@ from netsuke import artifact, atomic
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import BinaryConv2d, Graph
 from netsuke.cli.bench import summary
+from netsuke.cli.detector import Detector
 from netsuke.cli.evaluate import accuracy, from_file
 from netsuke.cli.export import export_run
 from netsuke.cli.machine import cores_for, cpu_name
@@ -158,6 +159,8 @@ def _measure(entry: Entry, graph: Graph, data: str) -> dict[str, Any]:
     from netsuke.report.file_energy import file_energy
 
     network = from_file(entry.file)
+    if isinstance(network, Detector):
+        raise Error(f"{entry.file} is a detector: compare measures top-1. `netsuke eval` gives its mean average precision")
     dataset = open_dataset(data, sizing=network.sizing, channels=network.input_shape[0])
     size = entry.file.stat().st_size
     energy = file_energy(graph, size)

@@ -15,10 +15,12 @@ from rich.progress import track
 
 from netsuke import atomic
 from netsuke.artifact.contract import Error
-from netsuke.cli.detector import from_file
+from netsuke.cli.detector import Detector
+from netsuke.cli.evaluate import from_file
 from netsuke.cli.options import count, share
 from netsuke.cli.output import JsonOption, emit, show, stderr_console, table
-from netsuke.data import SUFFIXES, Decoder, Detections, detections, open_image
+from netsuke.data import Decoder, Detections, detections
+from netsuke.data.decode import SUFFIXES, open_image
 
 # Colours that most people can tell apart (Okabe and Ito 2008), label by label in turn.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -38,6 +40,8 @@ def detect(
 ) -> None:
     """Find the objects in images: write each image with their boxes drawn, and all of them to DIR/detections.json."""
     detector = from_file(file, threads, isa)
+    if not isinstance(detector, Detector):
+        raise Error(f"{file} is not a detector: its network gives no boxes. `netsuke eval` measures a classifier")
     sizing = detector.sizing
     decode = Decoder(sizing.resize, sizing.crop, sizing.interpolation, detector.input_shape[0], sizing.fit)
     chosen = _files(images)
@@ -46,8 +50,8 @@ def detect(
     for name, path in track(chosen.items(), description="detecting", console=stderr_console(), transient=True):
         pixels = decode(path, str(path))
         detector.check(pixels.shape, str(path))
-        picture = open_image(path)
-        own = detections(detector.run(pixels[None])[0], *picture.size).above(score)
+        picture = open_image(path, str(path), lambda opened: opened.convert("RGB"))
+        own = _above(score, detections(detector.run(pixels[None])[0], *picture.size))
         atomic.write(out / name, _png(draw(picture, own, detector.labels)))
         found[str(path)] = {
             "picture": name,
@@ -64,8 +68,8 @@ def detect(
 
 
 def draw(picture: Image.Image, found: Detections, labels: Sequence[str]) -> Image.Image:
-    """A copy of the picture with each box, its label and its score, the best on top. Boxes are in its pixels."""
-    drawn = picture.convert("RGB")
+    """A copy of an RGB picture with each box, its label and its score, the best on top. Boxes are in its pixels."""
+    drawn = picture.copy()
     pen = ImageDraw.Draw(drawn)
     size = max(10, round(max(drawn.size) / 45))
     font, thick = ImageFont.load_default(size), max(1, size // 7)
@@ -99,6 +103,11 @@ def _files(images: Sequence[Path]) -> dict[str, Path]:
                 raise Error(f"{path} and {chosen[name]} would both become {name}: give them in two runs")
             chosen[name] = path
     return chosen
+
+
+def _above(score: float, found: Detections) -> Detections:
+    chosen = found.scores >= score
+    return Detections(found.boxes[chosen], found.labels[chosen], found.scores[chosen])
 
 
 def _objects(found: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:

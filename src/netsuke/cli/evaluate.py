@@ -1,4 +1,4 @@
-"""`netsuke eval`: accuracy of a file in the engine, or of a checkpoint in PyTorch."""
+"""`netsuke eval`: accuracy, or mean average precision, of a file in the engine or a checkpoint in PyTorch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Graph
 from netsuke.cli.checkpoint import load
+from netsuke.cli.detector import Detector, labels_of
+from netsuke.cli.detector import score as detection_score
 from netsuke.cli.options import choice, count
-from netsuke.cli.output import JsonOption, emit, show, stderr_console
-from netsuke.data import Dataset, ImageFolder, Sizing, normalise, open_dataset
+from netsuke.cli.output import JsonOption, emit, show, stderr_console, table
+from netsuke.data import Dataset, ImageFolder, Sizing, Source, normalise, open_dataset, open_detection
 
 BACKENDS = ("engine", "reference")
 
 
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .netsuke file, or a PyTorch checkpoint with --model.")],
-    data: Annotated[str, typer.Option(help="Data set: cifar10:PATH, mnist:PATH, imagefolder:PATH, digits, ...")],
+    data: Annotated[str, typer.Option(help="Data set: cifar10:PATH, imagefolder:PATH, voc:PATH, digits, ...")],
     model: Annotated[str | None, typer.Option(help="The model that the checkpoint belongs to.")] = None,
     threads: Annotated[int, typer.Option(parser=count("--threads"), metavar="N", help="Threads to run with.")] = 1,
     batch: Annotated[int, typer.Option(parser=count("--batch"), metavar="N", help="Images in a batch.")] = 64,
@@ -40,16 +42,23 @@ def evaluate(
     ] = BACKENDS[0],
     json: JsonOption = False,
 ) -> None:
-    """Measure the accuracy of a .netsuke file, or of a PyTorch checkpoint with --model, on labelled images."""
+    """Measure a .netsuke file, or a PyTorch checkpoint with --model, on test images: a classifier's accuracy, or the
+    mean average precision of a detector.
+    """
     if model is None:
         network = from_file(file, threads, isa, backend)
     else:
         if isa is not None or backend != "engine":
             raise Error("--isa and --backend are for .netsuke files; with --model PyTorch runs the checkpoint")
         network = _from_checkpoint(file, model, threads)
-    dataset = open_dataset(data, sizing=network.sizing, channels=network.input_shape[0])
     started = time.perf_counter()
-    score = accuracy(network, dataset, batch, limit)
+    dataset: Source[Any]
+    if isinstance(network, Detector):
+        dataset = open_detection(data, sizing=network.sizing, classes=network.labels)
+        score = detection_score(network, dataset, batch, limit)
+    else:
+        dataset = open_dataset(data, sizing=network.sizing, channels=network.input_shape[0])
+        score = accuracy(network, dataset, batch, limit)
     result = {
         "file": str(file),
         "data": data,
@@ -62,10 +71,17 @@ def evaluate(
         emit(result)
         return
     how = ", ".join(str(value) for value in network.facts.values() if value)
-    show(
-        f"top-1 {score['top1']:.2f} %, top-5 {score['top5']:.2f} % on {score['n']:,} images of {dataset.name} "
+    rest = (
+        f"on {score['n']:,} images of {dataset.name} "
         f"({how}, {threads} thread{'s' if threads > 1 else ''}, {result['seconds']:.1f} s)"
     )
+    if isinstance(network, Detector):
+        rows = table("object", "AP %")
+        for label, ap in score["ap"].items():
+            rows.add_row(label, "" if ap is None else f"{ap:.2f}")
+        show(rows, f"mAP {score['map']:.2f} % (11 points), {score['map_all_points']:.2f} % (all points) {rest}")
+    else:
+        show(f"top-1 {score['top1']:.2f} %, top-5 {score['top5']:.2f} % {rest}")
 
 
 @dataclass
@@ -134,26 +150,37 @@ def _read(file: Path) -> Graph:
         raise Error(f"{first}\na PyTorch checkpoint needs --model NAME; `netsuke models` lists the names") from None
 
 
-def from_file(file: Path, threads: int = 1, isa: str | None = None, backend: str = BACKENDS[0]) -> Classifier:
-    """What a file computes. Raises Error unless it is a sound file of a classifier of images."""
+def from_file(
+    file: Path, threads: int = 1, isa: str | None = None, backend: str = BACKENDS[0]
+) -> Classifier | Detector:
+    """What a file computes. Raises Error unless it is a sound file of a classifier or detector that takes images."""
     graph = _read(file)
     if graph.transform is None:
         raise Error(f"{file} does not say how images become its input: export it with preprocess=Preprocess(...)")
-    if len(graph.outputs) != 1 or graph.outputs[0].rank != 2:
-        raise Error(f"{file} is not a classifier: eval needs one output of (N, classes)")
+    labels = labels_of(graph)
+    if labels is None and (len(graph.outputs) != 1 or graph.outputs[0].rank != 2):
+        raise Error(f"{file} is neither a classifier, with one output of (N, classes), nor a detector")
     facts: dict[str, Any] = {"model": graph.model, "backend": backend, "isa": None}
+    network: Callable[[np.ndarray], Any]
     if backend == "reference":
         if isa is not None:
             raise Error("--isa is for the engine; the reference is plain numpy")
-        reference = artifact.Reference(graph)
-        return Classifier(lambda x: np.asarray(reference(x)), graph.input_shape, graph.transform, facts)
-    from netsuke.engine import load as load_engine
+        network = artifact.Reference(graph)
+    else:
+        from netsuke.engine import load as load_engine
 
-    engine = load_engine(file, threads=threads, isa=isa)
-    return Classifier(lambda x: np.asarray(engine(x)), graph.input_shape, graph.transform, facts | {"isa": engine.isa})
+        network = load_engine(file, threads=threads, isa=isa)
+        facts["isa"] = network.isa
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(network(images))
+
+    if labels is None:
+        return Classifier(run, graph.input_shape, graph.transform, facts)
+    return Detector(run, labels, graph.input_shape, graph.transform, facts)
 
 
-def _from_checkpoint(file: Path, model: str, threads: int) -> Classifier:
+def _from_checkpoint(file: Path, model: str, threads: int) -> Classifier | Detector:
     network = load(model, file)
     import torch
 
@@ -164,4 +191,7 @@ def _from_checkpoint(file: Path, model: str, threads: int) -> Classifier:
             return network.module(torch.from_numpy(normalise(images, network.preprocess))).numpy()
 
     facts = {"model": model, "backend": "torch", "isa": None}
+    if network.entry.task == "detection":
+        labels = network.module.detector.labels
+        return Detector(run, labels, network.entry.input, network.preprocess, facts)
     return Classifier(run, network.entry.input, network.preprocess, facts)

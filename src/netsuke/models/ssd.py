@@ -190,13 +190,16 @@ class SSD300(nn.Module):
 
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Under our names: a state dict of ssd.pytorch, or of VGG-16 for its start (fc6 and fc7 as convolutions), with
-        which the layers that it lacks stay as they are.
+        """Under our names: a state dict of ssd.pytorch; or VGG-16 to start from (its ImageNet weights with fc6 and fc7 as
+        convolutions, as SSD's authors publish them), beside which other layers stay as they are. Layers with batch norm
+        have no biases, and leave VGG-16's out.
         """
-        if "0.weight" in tensors:
-            tensors = {f"vgg.{name}": tensor for name, tensor in tensors.items()}
-            return {**self.state_dict(), **from_published(self, _NAMES, tensors)}
-        return from_published(self, _NAMES, tensors)
+        if "0.weight" not in tensors:
+            return from_published(self, _NAMES, tensors)
+        own = self.state_dict()
+        start = from_published(self, _NAMES, {f"vgg.{name}": tensor for name, tensor in tensors.items()})
+        biases = {f"vgg.{place}.bias" for place in _VGG.values()}
+        return {**own, **{name: tensor for name, tensor in start.items() if name in own or name not in biases}}
 
     def to_published(self) -> dict[str, Tensor]:
         """As ssd.pytorch loads it."""

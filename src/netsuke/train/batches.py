@@ -44,6 +44,12 @@ def label_tensor(labels: np.ndarray | Sequence[Annotation]) -> Tensor:
     return torch.from_numpy(rows)
 
 
+def annotation(objects: np.ndarray) -> Annotation:
+    """The annotation of one image out of its rows of `label_tensor`, (M, 6)."""
+    objects = objects[objects[:, 4] >= 0]
+    return Annotation(objects[:, :4], objects[:, 4].astype(np.int64), objects[:, 5] > 0)
+
+
 class Batches:
     """One process's parts of the batches of `size` images; `len` is the number of batches in an epoch.
 

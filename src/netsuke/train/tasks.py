@@ -11,8 +11,9 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from netsuke.artifact.contract import Error
-from netsuke.data import DetectionDataset, Source
+from netsuke.data import DetectionDataset, Source, average_precision, detections
 from netsuke.nn import Detector
+from netsuke.train.batches import annotation
 from netsuke.train.losses import Objective
 from netsuke.train.multibox import MultiBox
 
@@ -71,7 +72,7 @@ class Detection:
         return MulticlassAccuracy(self.detector.classes, average="micro", validate_args=False)
 
     def held_out(self) -> Metric:
-        return MeanAveragePrecision(len(self.detector.labels))
+        return MeanAveragePrecision(self.detector.labels)
 
     def loss(self, outputs: tuple[Tensor, Tensor], labels: Tensor, teachers: Sequence[Tensor]) -> Tensor:
         loss, self._wanted = self.multibox(*outputs, labels)
@@ -92,22 +93,21 @@ class MeanAveragePrecision(Metric):
     rows: list[Tensor]
     objects: list[Tensor]
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
-        self.classes = classes
+        self.labels = labels
         self.add_state("rows", [], dist_reduce_fx="cat")
         self.add_state("objects", [], dist_reduce_fx="cat")
 
     def update(self, rows: Tensor, objects: Tensor) -> None:
-        """rows: (N, keep, 6). objects: (N, M, 6)."""
-        self.rows.append(rows.float().cpu())
-        self.objects.append(objects.float().cpu())
+        """rows: (N, keep, 6). objects: (N, M, 6), M as the batch needs it."""
+        self.rows.append(rows.float())
+        self.objects.append(objects)
 
     def compute(self) -> Tensor:
-        from netsuke.data import average_precision
-
-        rows, objects = (torch.cat(list(part)).numpy() for part in (self.rows, self.objects))
-        return torch.tensor(average_precision(rows, objects, self.classes).map)
+        found = [detections(rows.numpy()) for part in self.rows for rows in part]
+        wanted = [annotation(objects.numpy()) for part in self.objects for objects in part]
+        return torch.tensor(average_precision(found, wanted, self.labels).map)
 
 
 def task_of(model: nn.Module, objective: Objective, data: Source[Any]) -> Task:
