@@ -1,9 +1,11 @@
 """Readers of data sets and the preprocessing of images. Imports nothing of ours but `artifact.contract`."""
 
 from netsuke.data.annotation import Annotation
+from netsuke.data.average_precision import AveragePrecision, average_precision
 from netsuke.data.crop import RandomResizedCrop
 from netsuke.data.dataset import ArrayDataset, Dataset, Source
 from netsuke.data.detection_dataset import DetectionDataset
+from netsuke.data.detections import Detections, detections
 from netsuke.data.imagefolder import ImageFolder
 from netsuke.data.loader import Loader
 from netsuke.data.normalise import normalise
@@ -18,8 +20,10 @@ __all__ = [
     "VOC",
     "Annotation",
     "ArrayDataset",
+    "AveragePrecision",
     "Dataset",
     "DetectionDataset",
+    "Detections",
     "ImageFolder",
     "Loader",
     "Preprocess",
@@ -28,6 +32,8 @@ __all__ = [
     "Sizing",
     "Source",
     "WebDataset",
+    "average_precision",
+    "detections",
     "holdout",
     "kinds",
     "normalise",

@@ -54,6 +54,8 @@ SIGNS = (
     ("cifar-100-*", "cifar100"),
     ("t10k-images*", "mnist"),
     ("*.tar", "webdataset"),
+    ("ImageSets", "voc"),
+    ("VOC20*", "voc"),
 )
 
 
