@@ -90,17 +90,13 @@ def test_equal_scores_rank_by_label_and_default_box() -> None:
     assert torch.equal(rows[:PLACES, :4], rows[PLACES : 2 * PLACES, :4])
 
 
-@pytest.mark.parametrize(
-    "labels", [[], ["cat", "cat"], ["cat", ""], [1, 2]]
-)
+@pytest.mark.parametrize("labels", [[], ["cat", "cat"], ["cat", ""], [1, 2]])
 def test_labels_are_names(labels: Any) -> None:
     with pytest.raises(Error, match="labels"):
         Detector(labels, SHAPES, STEPS)
 
 
-@pytest.mark.parametrize(
-    "values", [{"score_threshold": 1.0}, {"iou_threshold": -0.1}, {"candidates": 0}, {"keep": 0}]
-)
+@pytest.mark.parametrize("values", [{"score_threshold": 1.0}, {"iou_threshold": -0.1}, {"candidates": 0}, {"keep": 0}])
 def test_settings_have_ranges(values: dict[str, Any]) -> None:
     with pytest.raises(Error, match="thresholds"):
         detector(**values)

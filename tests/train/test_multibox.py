@@ -35,11 +35,14 @@ def objects(images: int, counts: list[int]) -> Tensor:
 
 
 def expected_match(defaults: Tensor, boxes: Tensor) -> list[int]:
-    shared = overlaps(corners(defaults), boxes).tolist()
+    """Equal overlaps, as of all default boxes that lie inside one object, go by object and default box."""
+    shared = overlaps(boxes, corners(defaults)).T.tolist()
     wanted = [max(range(len(boxes)), key=lambda o: row[o]) if max(row) > 0.5 else -1 for row in shared]
-    best = [max(range(len(shared)), key=lambda p: shared[p][o]) for o in range(len(boxes))]
-    for o in sorted(range(len(boxes)), key=lambda o: shared[best[o]][o]):
-        wanted[best[o]] = o
+    pairs = [(-row[o], o, p) for p, row in enumerate(shared) for o in range(len(boxes)) if row[o] > 0]
+    while pairs:
+        _, o, p = min(pairs)
+        wanted[p] = o
+        pairs = [pair for pair in pairs if pair[1] != o and pair[2] != p]
     return wanted
 
 
@@ -52,14 +55,18 @@ def test_match_gives_each_object_a_default_box() -> None:
 
 
 def test_of_two_objects_that_want_one_default_box_the_nearer_has_it() -> None:
-    defaults = torch.tensor([[0.2, 0.2, 0.4, 0.4]])
-    boxes = torch.tensor([[[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.4, 0.5]]])
-    assert match(defaults, boxes, torch.ones(1, 2, dtype=torch.bool)).tolist() == [[0]]
-    assert match(defaults, boxes.flip(1), torch.ones(1, 2, dtype=torch.bool)).tolist() == [[1]]
+    defaults = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.3, 0.3, 0.9, 0.9]])
+    boxes = torch.tensor([[[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.4, 0.45]]])
+    both = torch.ones(1, 2, dtype=torch.bool)
+    assert match(defaults, boxes, both).tolist() == [[0, 1]]
+    assert match(defaults, boxes.flip(1), both).tolist() == [[1, 0]]
+    assert match(defaults[:1], boxes.flip(1), both).tolist() == [[1]]
+    far = torch.tensor([[[0.95, 0.0, 1.0, 0.05], [0.2, 0.2, 0.4, 0.4]]])  # overlaps nothing, and has nothing
+    assert match(defaults, far, both).tolist() == [[1, -1]]
 
 
 def test_loss_is_that_of_the_paper() -> None:
-    """Cross entropy of matched boxes and of three hardest others for each, smooth L1 of matched ones; over their number."""
+    """Cross entropy of matched boxes and of the three hardest others for each, smooth L1 of matched ones."""
     own, rows = made(), objects(3, [4, 0, 2])
     random = torch.Generator().manual_seed(1)
     places = len(own.last_defaults)

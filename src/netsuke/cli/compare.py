@@ -160,7 +160,7 @@ def _measure(entry: Entry, graph: Graph, data: str) -> dict[str, Any]:
 
     network = from_file(entry.file)
     if isinstance(network, Detector):
-        raise Error(f"{entry.file} is a detector: compare measures top-1. `netsuke eval` gives its mean average precision")
+        raise Error(f"{entry.file} is a detector, and compare measures top-1: take `netsuke eval`")
     dataset = open_dataset(data, sizing=network.sizing, channels=network.input_shape[0])
     size = entry.file.stat().st_size
     energy = file_energy(graph, size)

@@ -19,8 +19,8 @@ from netsuke.cli.detector import Detector
 from netsuke.cli.evaluate import from_file
 from netsuke.cli.options import count, share
 from netsuke.cli.output import JsonOption, emit, show, stderr_console, table
-from netsuke.data import Decoder, Detections, detections
-from netsuke.data.decode import SUFFIXES, open_image
+from netsuke.data import Detections, detections
+from netsuke.data.decode import SUFFIXES, Decoder, open_image
 
 # Colours that most people can tell apart (Okabe and Ito 2008), label by label in turn.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")

@@ -12,7 +12,7 @@ from rich.progress import track
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Detect, Graph, Write
 from netsuke.cli.output import stderr_console
-from netsuke.data import Annotation, Detections, DetectionDataset, Sizing, average_precision, detections
+from netsuke.data import Annotation, DetectionDataset, Detections, Sizing, average_precision, detections
 
 BATCH = 16
 
@@ -62,10 +62,11 @@ def score(network: Detector, dataset: DetectionDataset, batch: int = BATCH, limi
         console=stderr_console(),
         transient=True,
     )
-    for images, annotations in steps:
+    for images, objects in steps:
         network.check(images.shape[1:], dataset.name)
         found += [detections(rows) for rows in network.run(images)]
-        wanted += annotations
+        wanted += objects
     eleven, every = (average_precision(found, wanted, network.labels, kind) for kind in ("11-point", "all-point"))
-    ap = {label: None if np.isnan(of) else 100 * float(of) for label, of in zip(network.labels, eleven.of_class, strict=True)}
+    of_labels = zip(network.labels, eleven.of_class, strict=True)
+    ap = {label: None if np.isnan(own) else 100 * float(own) for label, own in of_labels}
     return {"n": count, "map": 100 * eleven.map, "map_all_points": 100 * every.map, "ap": ap}

@@ -192,6 +192,6 @@ def _from_checkpoint(file: Path, model: str, threads: int) -> Classifier | Detec
 
     facts = {"model": model, "backend": "torch", "isa": None}
     if network.entry.task == "detection":
-        labels = network.module.detector.labels
-        return Detector(run, labels, network.entry.input, network.preprocess, facts)
+        own: Any = network.module
+        return Detector(run, own.detector.labels, network.entry.input, network.preprocess, facts)
     return Classifier(run, network.entry.input, network.preprocess, facts)

@@ -149,8 +149,8 @@ def detect(
     candidates: int,
     keep: int,
 ) -> Tensor:
-    """A `netsuke.nn.Detector` in eval mode, (N, keep, 6). labels: its names, a line each. counts: of its shapes, of each
-    map. shapes: their widths and heights in turn, of one map after another.
+    """A `netsuke.nn.Detector` in eval mode, (N, keep, 6). labels: its names, a line each. counts: of its shapes, of
+    each map. shapes: their widths and heights in turn, of one map after another.
     """
     own = labels.split("\n")
     width, height = variances

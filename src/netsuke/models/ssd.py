@@ -132,9 +132,7 @@ class SSD300(nn.Module):
     first: of the first layer, outputs -> layer. layer: of all others. width: times the published channels.
     """
 
-    def __init__(
-        self, labels: Sequence[str], width: float, first: Callable[[int], nn.Module], layer: Layer
-    ) -> None:
+    def __init__(self, labels: Sequence[str], width: float, first: Callable[[int], nn.Module], layer: Layer) -> None:
         super().__init__()
         base = scaled(64, width)
 
@@ -188,11 +186,10 @@ class SSD300(nn.Module):
             maps += [location(source), confidence(source)]
         return self.detector(maps)
 
-
     def from_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Under our names: a state dict of ssd.pytorch; or VGG-16 to start from (its ImageNet weights with fc6 and fc7 as
-        convolutions, as SSD's authors publish them), beside which other layers stay as they are. Layers with batch norm
-        have no biases, and leave VGG-16's out.
+        """Under our names: a state dict of ssd.pytorch; or VGG-16 to start from (its ImageNet weights with fc6 and fc7
+        as convolutions, as SSD's authors publish them), beside which other layers stay as they are. Layers with batch
+        norm have no biases, and leave VGG-16's out.
         """
         if "0.weight" not in tensors:
             return from_published(self, _NAMES, tensors)

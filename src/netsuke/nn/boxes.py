@@ -16,7 +16,9 @@ LARGEST_GROWTH = math.log(1000 / 16)  # of a side, over its default box's, as a 
 Shape = tuple[float, float]  # width, height
 
 
-def default_boxes(sizes: Sequence[tuple[int, int]], shapes: Sequence[Sequence[Shape]], steps: Sequence[float]) -> Tensor:
+def default_boxes(
+    sizes: Sequence[tuple[int, int]], shapes: Sequence[Sequence[Shape]], steps: Sequence[float]
+) -> Tensor:
     """Centre x, centre y, width and height of all default boxes (Liu et al. 2016, section 2.2): float32 (P, 4).
 
     sizes: (H, W) of each source map. shapes: of the boxes at each of its places. steps: between two places, relative to
@@ -26,7 +28,9 @@ def default_boxes(sizes: Sequence[tuple[int, int]], shapes: Sequence[Sequence[Sh
     for (height, width), own, step in zip(sizes, shapes, steps, strict=True):
         y, x = ((torch.arange(n, dtype=torch.float32) + 0.5) * torch.tensor(step) for n in (height, width))
         centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], 2)  # (H, W, 2): x, y
-        boxes = torch.cat([centres[:, :, None].expand(-1, -1, len(own), -1), torch.tensor(own).expand(height, width, -1, -1)], 3)
+        boxes = torch.cat(
+            [centres[:, :, None].expand(-1, -1, len(own), -1), torch.tensor(own).expand(height, width, -1, -1)], 3
+        )
         maps.append(boxes.reshape(-1, 4))
     return torch.cat(maps)
 
@@ -39,10 +43,11 @@ def corners(boxes: Tensor) -> Tensor:
 
 def overlaps(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of each box of a with each of b: (..., A, 4), (..., B, 4) -> (..., A, B)."""
-    sides = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:]) - torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
-    shared = sides.clamp(min=0).prod(-1)
-    areas_a, areas_b = ((boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (a, b))
-    return shared / (areas_a[..., :, None] + areas_b[..., None, :] - shared)
+    ax1, ay1, ax2, ay2 = a[..., :, None, :].unbind(-1)
+    bx1, by1, bx2, by2 = b[..., None, :, :].unbind(-1)
+    shared = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp_(min=0)
+    shared *= (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp_(min=0)
+    return shared / ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared)
 
 
 def encode(boxes: Tensor, defaults: Tensor, variances: Sequence[float]) -> Tensor:

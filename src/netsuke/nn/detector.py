@@ -14,9 +14,9 @@ from netsuke.nn.boxes import Shape, decode, default_boxes, suppressed
 class Detector(nn.Module):
     """Offsets and logits of default boxes in training, detections in evaluation (Liu et al. 2016, section 2.2).
 
-    labels: names of the kinds of objects; the logits have one more, the background's, in front. shapes: width and height
-    of the default boxes at each place of every source map, relative to the image. steps: between two places of a map,
-    relative to the image.
+    labels: names of the kinds of objects; the logits have one more, the background's, in front. shapes: width and
+    height of the default boxes at each place of every source map, relative to the image. steps: between two places of a
+    map, relative to the image.
 
     Its argument is a list: of each source map the offsets (N, A * 4, H, W), then the logits (N, A * classes, H, W), A
     its default boxes at a place. In training mode it returns offsets (N, P, 4) and logits (N, P, classes) of all P

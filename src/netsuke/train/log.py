@@ -19,7 +19,8 @@ class Log:
 
     step: optimizer steps done. epoch: epochs begun, the one of the row included. loss, train_accuracy: means over the
     epoch's batches as they were trained on. validation_SCORE: of the held-out images, empty where there are none;
-    "accuracy" or "map" (mean average precision), per cent as the train_accuracy. seconds: of training up to the row, over all resumes, without what a kill has lost.
+    SCORE is "accuracy" or "map" (mean average precision). Both are per cent. seconds: of training up to the row, over
+    all resumes, without what a kill has lost.
     """
 
     def __init__(self, path: Path, score: str = "accuracy") -> None:

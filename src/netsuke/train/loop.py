@@ -99,9 +99,9 @@ def fit(
 ) -> dict[str, Any]:
     """Train `model` in place by `recipe` and leave it in eval mode, on the CPU. Returns the last row of the log.
 
-    model: (N, C, H, W) -> logits (N, classes), or one that ends in a `netsuke.nn.Detector`. Of the recipe's `model`, `teacher` and `validation` nothing is used:
-    they are given as objects, and so is the augmentation but for its random_resized_crop and views. Cached teachers
-    bring their own views.
+    model: (N, C, H, W) -> logits (N, classes), or one that ends in a `netsuke.nn.Detector`. Of the recipe's `model`,
+    `teacher` and `validation` nothing is used: they are given as objects, and so is the augmentation but for its
+    random_resized_crop, ssd and views. Cached teachers bring their own views.
 
     output: where to write; a run that was cut off goes on from its checkpoint there, with weights that are bit for bit
     those of a run that was not (on one CPU, with one number of threads). Without it nothing is written. fabric: where

@@ -17,17 +17,28 @@ def match(defaults: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
     """The object of each default box, or -1 (Liu et al. 2016, section 2.2, "Matching strategy"): int64 (N, P).
 
     defaults: (P, 4) as corners. boxes: (N, M, 4) as corners, M at least 1. real: bool (N, M), false for rows that are
-    no objects. Each object has the default box that overlaps it most (of two objects that want the same one, the one
-    that it overlaps more), each other default box the object that it overlaps most, where that is more than 0.5.
+    no objects. Each object has a default box of its own, the pair of all that overlaps most being chosen first; each
+    other default box has the object that it overlaps most, where that is more than 0.5.
     """
-    shared = overlaps(defaults, boxes).masked_fill(~real[:, None], -1.0)  # (N, P, M)
-    most, objects = shared.max(2)
-    objects = objects.masked_fill(most <= MATCHED_OVERLAP, -1)
-    best, where = shared.max(1)  # (N, M)
-    for column in best.argsort(1).T:  # the objects that are overlapped most come last
-        image = real.gather(1, column[:, None])[:, 0].nonzero()[:, 0]
-        objects[image, where[image, column[image]]] = column[image]
-    return objects
+    shared = overlaps(boxes, defaults).masked_fill_(~real[:, :, None], 0.0)  # (N, M, P)
+    most, objects = shared.max(1)
+    objects.masked_fill_(most <= MATCHED_OVERLAP, -1)
+    best, where = shared.max(2)  # (N, M)
+    while True:
+        overlap, chosen = best.max(1)
+        images = (overlap > 0).nonzero()[:, 0]
+        if not len(images):
+            return objects
+        own = chosen[images]
+        taken = where[images, own]
+        objects[images, taken] = own
+        best[images, own] = 0
+        shared[images, :, taken] = 0
+        rivals = torch.zeros_like(real)
+        rivals[images] = where[images] == taken[:, None]
+        image, rival = (rivals & (best > 0)).nonzero(as_tuple=True)
+        if len(image):
+            best[image, rival], where[image, rival] = shared[image, rival].max(1)
 
 
 class MultiBox:

@@ -14,7 +14,7 @@ from torch import nn
 
 from netsuke import atomic, float_layers
 from netsuke.artifact.contract import Error
-from netsuke.data import Preprocess, Source, holdout, normalise, open_dataset, open_detection
+from netsuke.data import Dataset, DetectionDataset, Preprocess, Source, holdout, normalise, open_dataset, open_detection
 from netsuke.methods import prune, quantize, rate_aware, share, ternarize
 from netsuke.methods.rate_aware import round_biases
 from netsuke.models import create_model, get_model, load_weights
@@ -66,7 +66,7 @@ def run(
     with fabric.rank_zero_first():  # one process splits layers, the others find them in the folder
         model = _model(recipe, data, preprocess, output.folder)
     augment = make_augment(recipe.augment, preprocess)
-    teachers = _teachers(recipe, data, output.folder, fabric) if recipe.teacher else None
+    teachers = _teachers(recipe, _labelled(data, "teacher"), output.folder, fabric) if recipe.teacher else None
     row = fit(model, recipe, data, augment, validation, teachers, output, fabric, progress, report)
     bake(model)
     if recipe.rate.step:
@@ -84,7 +84,7 @@ def _model(recipe: Recipe, data: Source[Any], preprocess: Preprocess, folder: Pa
     if recipe.model.weights:
         load_weights(model, recipe.model.weights)
     if recipe.low_rank.splits:
-        model, _ = split(model, recipe, data, preprocess, folder)
+        model, _ = split(model, recipe, _labelled(data, "low_rank"), preprocess, folder)
     if recipe.quantize.layers:
         images = np.concatenate([images for images, _ in data.batches(64, recipe.quantize.images)])
         model = quantize(
@@ -108,6 +108,14 @@ def compress(model: nn.Module, recipe: Recipe) -> nn.Module:
     return rate_aware(model, recipe.rate.step) if recipe.rate.step else model
 
 
+def _labelled(data: Source[Any], section: str) -> Dataset:
+    """The data set, for what only a classifier can have."""
+    if isinstance(data, DetectionDataset):
+        raise Error(f"{section} is for classifiers, and {data.name} is for detectors: leave it out of the recipe")
+    assert isinstance(data, Dataset)
+    return data
+
+
 def _check_shape(model: str, wanted: tuple[int, int, int], data: Source[Any]) -> None:
     """Files are cut to size as they are decoded; images in memory must have the size already."""
     if data.decodes:
@@ -126,7 +134,7 @@ def make_augment(values: Augmentation, preprocess: Preprocess) -> Augment:
     return Augment(preprocess, values.crop_padding, values.flip, rand_augment, values.lighting, channels_last=True)
 
 
-def _teachers(recipe: Recipe, data: Source[Any], folder: Path, fabric: Fabric) -> Teachers | CachedTeachers:
+def _teachers(recipe: Recipe, data: Dataset, folder: Path, fabric: Fabric) -> Teachers | CachedTeachers:
     def source(i: int, teacher: Teacher) -> TeacherSource:
         if not teacher.weights:
             what = f"FILE, or {PRETRAINED}" if teacher.model.startswith(TIMM) else "FILE"
