@@ -79,7 +79,9 @@ def test_boxes_of_parts_are_not_those_of_the_object(tmp_path: Path) -> None:
     assert data.annotations(0).boxes.tolist() == [[0, 0, 1, 1]]
 
 
-@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"])
+@pytest.mark.parametrize(
+    "size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"]
+)
 def test_the_image_tells_its_size_where_the_xml_does_not(tmp_path: Path, size: str) -> None:
     data = open_detection(one(tmp_path, xml([Thing("cat", (1, 1, 10, 10))], size)))
     assert data.size(0) == (20, 10)
