@@ -18,7 +18,10 @@ class Thing(NamedTuple):
     extra: str = "<difficult>0</difficult>"
 
 
-def xml(things: Sequence[Thing], size: str = "<size><width>20</width><height>10</height><depth>3</depth></size>") -> str:
+SIZE = "<size><width>20</width><height>10</height><depth>3</depth></size>"
+
+
+def xml(things: Sequence[Thing], size: str = SIZE) -> str:
     ends = ("xmin", "ymin", "xmax", "ymax")
     objects = (
         f"<object><name>{thing.name}</name><truncated>1</truncated>{thing.extra}<bndbox>"

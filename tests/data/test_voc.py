@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from voc_files import Thing, write_voc, xml
 
 from netsuke import Preprocess
 from netsuke.artifact.contract import Error
 from netsuke.data import Loader, SSDAugmentation, holdout, open_dataset, open_detection, subset
 from netsuke.data.voc import CLASSES
+from voc_files import Thing, write_voc, xml
 
 BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd"
 SIZING = Preprocess((0.0,) * 3, (1.0,) * 3, resize=12, fit="stretch")
@@ -59,7 +59,7 @@ def test_classes_can_be_given(tmp_path: Path) -> None:
 
 
 def test_a_set_with_test_alone_has_its_own_classes(tmp_path: Path) -> None:
-    assert open_detection(f"voc:{write_voc(tmp_path, {'test': {'a': [Thing('RBC')]}})}").classes == ("RBC",)
+    assert open_detection(f"voc:{write_voc(tmp_path, {'test': {'a b': [Thing('RBC')]}})}").classes == ("RBC",)
 
 
 def test_a_class_that_is_not_in_the_list_is_named_with_its_file(tmp_path: Path) -> None:
@@ -79,7 +79,9 @@ def test_boxes_of_parts_are_not_those_of_the_object(tmp_path: Path) -> None:
     assert data.annotations(0).boxes.tolist() == [[0, 0, 1, 1]]
 
 
-@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"])
+@pytest.mark.parametrize(
+    "size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"]
+)
 def test_the_image_tells_its_size_where_the_xml_does_not(tmp_path: Path, size: str) -> None:
     data = open_detection(one(tmp_path, xml([Thing("cat", (1, 1, 10, 10))], size)))
     assert data.size(0) == (20, 10)

@@ -36,9 +36,9 @@ class SSDAugmentation:
     """An image and its boxes, changed by chance, as size x size pixels.
 
     In this order: photometric distortion; `expand`: with probability 1/2 the image is put somewhere on a field of
-    `mean` (RGB), 1 to 4 times its size; `crop`: the whole of that, or a part of it that has an IoU of at least 0.1,
-    0.3, 0.5, 0.7, 0.9 or any with some object; the objects whose centre is in it stay, clipped; resizing by one of
-    five filters; flips, each with probability 1/2: "horizontal", "both" for things that have no up, or "none".
+    `mean` (RGB), 1 to 4 times as wide and high; `crop`: the whole of that, or a part of it that has an IoU of at least
+    0.1, 0.3, 0.5, 0.7, 0.9 or any with some object; the objects whose centre is in it stay, clipped; resizing by one
+    of five filters; flips, each with probability 1/2: "horizontal", "both" for things that have no up, or "none".
 
     Of each kind of part 50 random ones are tried, and what is taken is drawn evenly from the kinds that were found;
     an image without objects stays whole. A part may hold no object, which makes an image of background.

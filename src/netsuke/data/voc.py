@@ -116,11 +116,12 @@ def _whole(opened: Image.Image) -> Image.Image:
 
 
 def _image_set(root: Path, name: str) -> list[str]:
-    """The names of the images in one image set: the first word of each line."""
+    """The names of the images in one image set, one a line."""
     path = root / "ImageSets" / "Main" / f"{name}.txt"
     if not path.is_file():
         raise Error(f"voc: there is no image set {path}\nPATH should be a folder with {HOLDS}")
-    names = [line.split()[0] for line in path.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise Error(f"voc: the image set {path} names no images")
     return names
