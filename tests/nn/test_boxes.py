@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from netsuke.nn.boxes import corners, decode, default_boxes, encode, overlaps, suppressed
+from netsuke.nn.boxes import corners, decode, default_boxes, encode, overlaps, suppress
 
 VARIANCES = (0.1, 0.2)
 
@@ -67,16 +67,17 @@ def test_decoded_boxes_are_finite_and_inside_the_image() -> None:
 
 
 def test_suppression_is_greedy() -> None:
-    boxes = random_boxes(60, 4)
-    stay: list[list[float]] = []
-    expected = []
-    for box in boxes.tolist():
-        gone = any(overlap(box, other) > 0.3 for other in stay)
-        expected.append(gone)
-        stay += [] if gone else [box]
-    assert suppressed(boxes, 0.3).tolist() == expected
-    assert 0 < sum(expected) < 59
+    lists = torch.stack([random_boxes(60, 4), random_boxes(60, 5)])
+    alive = torch.arange(60).expand(2, 60) != 3
+    for boxes, stays in zip(lists.tolist(), suppress(lists, alive, 0.3).tolist(), strict=True):
+        stay: list[list[float]] = []
+        expected = []
+        for i, box in enumerate(boxes):
+            expected.append(i != 3 and all(overlap(box, other) <= 0.3 for other in stay))
+            stay += [box] if expected[-1] else []
+        assert stays == expected
+        assert 1 < sum(expected) < 59
     # The second goes; so it takes nothing away, and the third stays.
     chain = torch.tensor([[0.0, 0, 0.4, 1], [0.15, 0, 0.55, 1], [0.3, 0, 0.7, 1]])
-    assert suppressed(chain, 0.3).tolist() == [False, True, False]
-    assert suppressed(boxes[:0], 0.3).tolist() == []
+    assert suppress(chain, torch.ones(3, dtype=torch.bool), 0.3).tolist() == [True, False, True]
+    assert suppress(chain[:0], torch.ones(0, dtype=torch.bool), 0.3).tolist() == []

@@ -70,14 +70,14 @@ def decode(offsets: Tensor, defaults: Tensor, variances: Sequence[float]) -> Ten
     return corners(torch.cat([centres, sides], -1)).clamp(0, 1)
 
 
-def suppressed(boxes: Tensor, threshold: float) -> Tensor:
-    """Which of these boxes greedy non-maximum suppression takes away: bool (n,).
+def suppress(boxes: Tensor, alive: Tensor, threshold: float) -> Tensor:
+    """What greedy non-maximum suppression leaves of several lists of boxes: bool (..., n).
 
-    boxes: (n, 4), the best first. A box goes where it overlaps one that stays by more than the threshold.
+    boxes: (..., n, 4), the best of a list first. alive: bool (..., n), false for rows that are no boxes. A box goes where
+    it overlaps one before it that stays by more than the threshold.
     """
     beyond = overlaps(boxes, boxes) > threshold
-    gone = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    for i in range(len(boxes) - 1):
-        if not gone[i]:
-            gone[i + 1 :] |= beyond[i, i + 1 :]
-    return gone
+    stays = alive.clone()
+    for i in range(boxes.shape[-2] - 1):
+        stays[..., i + 1 :] &= ~(beyond[..., i, i + 1 :] & stays[..., i, None])
+    return stays

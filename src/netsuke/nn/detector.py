@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from netsuke.artifact.contract import Error
-from netsuke.nn.boxes import Shape, decode, default_boxes, suppressed
+from netsuke.nn.boxes import Shape, decode, default_boxes, suppress
+
+EMPTY_ROW = (0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
 
 class Detector(nn.Module):
@@ -88,18 +90,19 @@ class Detector(nn.Module):
         return torch.cat([m.permute(0, 2, 3, 1).reshape(len(m), -1, numbers) for m in maps], 1)
 
     def _detections(self, boxes: Tensor, scores: Tensor) -> Tensor:
-        """Rows of one image, (keep, 6). boxes: (P, 4). scores: (P, labels)."""
-        found = []
-        for label, own in enumerate(scores.T):
-            chosen = (own > self.score_threshold).nonzero()[:, 0]
-            chosen = chosen[own[chosen].sort(descending=True, stable=True).indices[: self.candidates]]
-            chosen = chosen[~suppressed(boxes[chosen], self.iou_threshold)]
-            names = torch.full((len(chosen), 1), label, dtype=boxes.dtype, device=boxes.device)
-            found.append(torch.cat([boxes[chosen], own[chosen, None], names], 1))
-        rows = torch.cat(found)
-        rows = rows[rows[:, 4].sort(descending=True, stable=True).indices[: self.keep]]
-        empty = rows.new_tensor([0, 0, 0, 0, 0, -1]).expand(self.keep - len(rows), 6)
-        return torch.cat([rows, empty])
+        """Rows of one image, (keep, 6). boxes: (P, 4). scores: (P, labels).
+
+        Its steps are the same for all values, with rows that count for nothing, so that it can be captured.
+        """
+        empty = boxes.new_tensor(EMPTY_ROW)
+        ranked = torch.where(scores > self.score_threshold, scores, -1.0).T.sort(dim=1, descending=True, stable=True)
+        best, places = ranked.values[:, : self.candidates], ranked.indices[:, : self.candidates]
+        stays = suppress(boxes[places], best > 0, self.iou_threshold)
+        labels = torch.arange(len(best), device=boxes.device, dtype=boxes.dtype)[:, None].expand_as(best)
+        rows = torch.cat([boxes[places], best[:, :, None], labels[:, :, None]], 2)
+        rows = torch.where(stays[:, :, None], rows, empty).flatten(0, 1)
+        order = torch.where(stays, best, -1.0).flatten().sort(dim=0, descending=True, stable=True).indices[: self.keep]
+        return torch.cat([rows[order], empty.expand(self.keep - len(order), 6)])
 
     def extra_repr(self) -> str:
         return f"labels={self.labels}, maps={len(self.shapes)}"
