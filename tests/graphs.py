@@ -18,6 +18,7 @@ from netsuke.artifact.graph import (
     Clamp,
     Concat,
     Conv2d,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedCopy,
@@ -33,6 +34,7 @@ from netsuke.artifact.graph import (
     Mean,
     Multiply,
     Node,
+    Normalize,
     Output,
     PadChannels,
     Quantize,
@@ -197,6 +199,24 @@ def fixed_conv2d(
         "bias": floats(rng, "grid", outputs),
     }
     return FixedConv2d(**{**node, **fields})
+
+
+def detect(rng: np.random.Generator, boxes: list[int], labels: int, **fields: Any) -> Detect:
+    """A detect of maps of so many default boxes a pixel. `fields` as in `conv2d`."""
+    node = {
+        "name": "detect",
+        "inputs": list(range(1, 2 * len(boxes) + 1)),
+        "epilogue": [Store(2 * len(boxes) + 1)],
+        "labels": [f"label {i}" for i in range(labels)],
+        "shapes": [rng.uniform(0.05, 0.6, (count, 2)).astype(np.float32) for count in boxes],
+        "steps": [rng.uniform(0.05, 0.3, 2).astype(np.float32) for _ in boxes],
+        "variances": np.array([0.1, 0.2], np.float32),
+        "score_threshold": 0.01,
+        "iou_threshold": 0.45,
+        "candidates": 40,
+        "keep": 20,
+    }
+    return Detect(**{**node, **fields})
 
 
 def fixed_scale(rng: np.random.Generator, unit: np.ndarray) -> float:
@@ -368,6 +388,11 @@ def every_operator(seed: int = 0) -> Graph:
         Gather("swap", [3], [Store(32)], pieces=[(3, 3, 0)]),
     ]
     outputs += [Output(20, 4), Output(23, 2), Output(25, 4), Output(26, 4), Output(27, 4), Output(31, 2), Output(32, 4)]
+    nodes += [
+        Normalize("unit", [3], [Affine(c(6), c(6)), Store(33)], eps=1e-10),
+        detect(rng, [1, 2], 3, name="boxes", inputs=[11, 25, 29, 31], keep=12, epilogue=[Store(34)]),
+    ]
+    outputs += [Output(33, 4), Output(34, 3)]
     return Graph("every operator", (3, 10, 9), nodes, outputs, transform)
 
 
@@ -662,6 +687,46 @@ def bits_nodes(draw: st.DrawFn) -> Graph:
 
 
 @st.composite
+def detections(draw: st.DrawFn) -> Graph:
+    """A graph of some maps and a detect of them. A map takes its channels from few, so that boxes and scores tie."""
+    rng = draw(seeds())
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    boxes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    labels = draw(st.integers(1, 12))
+    nodes: list[Node] = []
+    inputs: list[int] = []
+    for count in boxes:
+        window = draw(pool_windows(*shape[1:]))
+        nodes.append(MaxPool("map", [0], [Store(len(nodes) + 1)], **window))
+        pooled = len(nodes)
+        for channels in (4 * count, (labels + 1) * count):
+            pieces = [(1, int(channel)) for channel in rng.integers(0, shape[0], channels)]
+            nodes.append(Gather("numbers", [pooled], [Store(len(nodes) + 1)], pieces=pieces))
+            inputs.append(len(nodes))
+    last = len(nodes) + 1
+    node = detect(
+        rng, boxes, labels, inputs=inputs, candidates=draw(st.integers(1, 300)), keep=draw(st.integers(1, 40))
+    )
+    node.score_threshold = draw(st.sampled_from([0.0, 0.01, 1 / (labels + 1), 1.0]))
+    node.iou_threshold = draw(st.sampled_from([0.0, 0.45, 0.9, 1.0]))
+    if draw(st.booleans()):
+        node.shapes = [np.full_like(one, 0.25) for one in node.shapes]
+    slope = floats(rng, "normal", node.keep)
+    node.epilogue = draw(st.sampled_from([[Store(last)], [Sigmoid(), TwoSlope(slope, slope), Store(last)]]))
+    return Graph("detections", shape, [*nodes, node], [Output(last, draw(st.sampled_from([2, 3, 4])))])
+
+
+@st.composite
+def normalizations(draw: st.DrawFn) -> Graph:
+    """A graph of one normalize with some steps behind it."""
+    shape = (draw(st.integers(1, 70)), draw(st.integers(1, 9)), draw(st.integers(1, 30)))
+    scale = floats(draw(seeds()), "normal", shape[0])
+    steps = draw(st.sampled_from([[Store(1)], [Affine(scale, scale), Store(1)], [Sigmoid(), Add(0), Store(1)]]))
+    eps = draw(st.sampled_from([1e-10, 1e-5, 1.0]))
+    return float_graph(shape, Normalize("normalize", [0], steps, eps=eps))
+
+
+@st.composite
 def pools(draw: st.DrawFn) -> Graph:
     """A graph of one max or average pool."""
     shape = (draw(st.integers(1, 70)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
@@ -717,7 +782,7 @@ class _Growth:
 
     def node(self, position: int) -> Node:
         operators = ["conv2d", "max_pool", "average_pool", "pad_channels", "concat", "identity"]
-        operators += ["gather"]
+        operators += ["gather", "normalize"]
         operators += (
             [*["binary_conv2d"] * 5, "gather_bits", "gather_bits", "logic"] if self.binary and self.ids("bits") else []
         )
@@ -806,6 +871,9 @@ class _Growth:
     def make_pad_channels(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         before, after = self.draw(st.integers(0, 5)), self.draw(st.integers(0, 5))
         return PadChannels(**common, before=before, after=after), (before + shape[0] + after, *shape[1:])
+
+    def make_normalize(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
+        return Normalize(**common, eps=self.draw(st.sampled_from([1e-10, 0.5]))), shape
 
     def make_concat(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         return self._joined(Concat, "float32", common, shape)

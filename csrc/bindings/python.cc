@@ -70,8 +70,10 @@ class PyModel {
     for (const netsuke::Output& o : graph().outputs) {
       const Value& v = value(o.value);
       const size_t c = static_cast<size_t>(v.channels), h = static_cast<size_t>(v.height), w = static_cast<size_t>(v.width);
-      results.push_back(o.rank == 2 ? new_floats({static_cast<size_t>(n), c * h * w})
-                                    : new_floats({static_cast<size_t>(n), c, h, w}));
+      std::vector<size_t> shape = {static_cast<size_t>(n), c, h, w};
+      if (o.rank == 3) shape.pop_back();
+      if (o.rank == 2) shape = {static_cast<size_t>(n), c * h * w};
+      results.push_back(new_floats(shape));
       outputs.push_back(results.back().data());
     }
     nb::gil_scoped_release release;

@@ -19,6 +19,15 @@ inline void check(bool ok, const std::string& where, const char* what) {
   if (!ok) refuse(where, what);
 }
 
+// [offset, count] with count = `count`, inside a tensor of `size` elements.
+inline Range range_of(const Json& pair, int64_t count, int64_t size, const std::string& where) {
+  const auto integer = [&](size_t i) { return pair.items[i].kind == Json::Kind::integer; };
+  check(pair.kind == Json::Kind::array && pair.items.size() == 2 && integer(0) && integer(1), where, "a range is no pair of integers");
+  const Range r = {pair.items[0].number, pair.items[1].number};
+  check(r.count == count && r.offset <= size && r.count <= size - r.offset, where, "a range lies outside its tensor or has the wrong length");
+  return r;
+}
+
 // One object of the graph whose keys are known. Every key must be asked for exactly once.
 class Fields {
  public:

@@ -22,14 +22,26 @@ struct Reader {
 
   // A range of a tensor. Ranges may share elements, but only so many: a small file must not ask for much memory.
   Range floats(Fields& f, const char* key, int64_t count, bool or_zeros = false) {
-    const Range r = f.range(key, count, static_cast<int64_t>(g.floats.size()), or_zeros);
+    return counted(f.range(key, count, static_cast<int64_t>(g.floats.size()), or_zeros), f.where());
+  }
+
+  // The same of a range in a list.
+  Range floats_of(const Json& pair, int64_t count, const std::string& where) {
+    return counted(range_of(pair, count, static_cast<int64_t>(g.floats.size()), where), where);
+  }
+
+  Range counted(Range r, const std::string& where) {
     float_left -= r.count;
-    check(float_left >= 0, f.where(), "too much of the float32 tensor is shared");
+    check(float_left >= 0, where, "too much of the float32 tensor is shared");
     return r;
   }
 
   void count_elements(int64_t c, int64_t h, int64_t w, const std::string& where) {
-    total_elements += round_up(c, 16) * h * w;
+    count_numbers(round_up(c, 16) * h * w, where);
+  }
+
+  void count_numbers(int64_t count, const std::string& where) {
+    total_elements += count;
     check(total_elements <= MAX_TOTAL_ELEMENTS, where, "the values together are too large");
   }
 
@@ -59,6 +71,7 @@ struct Reader {
     g.has_transform = true;
     g.crop = static_cast<int>(f.integer("crop", 0, MAX_EXTENT));
     g.resize = static_cast<int>(f.integer("resize", 0, MAX_EXTENT));
+    if (f.has("fit")) check(f.text("fit") == "stretch", f.where(), "unknown fit");
     const std::string& interpolation = f.text("interpolation");
     check(interpolation == "bilinear" || interpolation == "bicubic", f.where(), "unknown interpolation");
     const std::string& order = f.text("order");
@@ -281,8 +294,61 @@ struct Reader {
     n.epilogue.push_back(s);
   }
 
+  static int64_t least_inputs(Op op) { return op == Op::logic || op == Op::detect ? 2 : 1; }
+
   static int64_t most_inputs(Op op) {
-    return op == Op::concat || op == Op::fixed_copy || op == Op::gather ? MAX_INPUTS : op == Op::logic ? 2 : 1;
+    const bool any = op == Op::concat || op == Op::fixed_copy || op == Op::gather || op == Op::detect;
+    return any ? MAX_INPUTS : op == Op::logic ? 2 : 1;
+  }
+
+  // A range of numbers above 0.
+  Range positive(Fields& f, const char* key, int64_t count) {
+    const Range r = floats(f, key, count);
+    check_positive(r, f.where());
+    return r;
+  }
+
+  void check_positive(Range r, const std::string& where) const {
+    const float* first = g.floats.data() + r.offset;
+    check(std::all_of(first, first + r.count, [](float x) { return x > 0; }), where, "a number is not above 0");
+  }
+
+  void detection(Fields& f, Node& n) {
+    Detection& d = n.detection;
+    const std::vector<Json>& labels = f.array("labels", 1, MAX_LABELS);
+    for (const Json& label : labels) {
+      check(label.kind == Json::Kind::string, f.where(), "a label is no string");
+      check(!label.text.empty() && static_cast<int64_t>(label.text.size()) <= MAX_NAME, f.where(), "a label is empty or too long");
+    }
+    d.classes = static_cast<int>(labels.size()) + 1;
+    const int64_t maps = static_cast<int64_t>(n.inputs.size()) / 2;
+    check(n.inputs.size() % 2 == 0, f.where(), "a map has no logits");
+    int64_t boxes = 0;
+    const std::vector<Json>& shapes = f.array("shapes", maps, maps);
+    for (size_t m = 0; m < shapes.size(); ++m) {
+      const Value& located = g.values[static_cast<size_t>(n.inputs[2 * m])];
+      const Value& logits = g.values[static_cast<size_t>(n.inputs[2 * m + 1])];
+      const int64_t count = located.channels / 4;
+      check(count >= 1 && located.channels % 4 == 0 && logits.channels == count * d.classes && logits.height == located.height &&
+                logits.width == located.width,
+            f.where(), "the shapes of a map's locations and logits do not fit");
+      d.shapes.push_back(floats_of(shapes[m], 2 * count, f.where()));
+      check_positive(d.shapes.back(), f.where());
+      boxes += count * located.height * located.width;
+    }
+    check(boxes <= MAX_BOXES, f.where(), "there are too many boxes");
+    d.boxes = static_cast<int>(boxes);
+    d.steps = positive(f, "steps", 2 * maps);
+    d.variances = positive(f, "variances", 2);
+    const float* thresholds = g.floats.data() + floats(f, "thresholds", 2).offset;
+    d.score_threshold = thresholds[0], d.iou_threshold = thresholds[1];
+    for (int k = 0; k < 2; ++k) check(thresholds[k] >= 0 && thresholds[k] <= 1, f.where(), "a threshold is not 0 to 1");
+    d.candidates = static_cast<int>(f.integer("candidates", 1, MAX_BOXES));
+    d.keep = static_cast<int>(f.integer("keep", 1, MAX_CHANNELS));
+    count_numbers(boxes * (3 * d.classes + 8), f.where());
+    const int64_t most = std::min<int64_t>(d.candidates, boxes);
+    work += boxes * d.classes + (d.classes - 1) * most * most;
+    n.channels = d.keep, n.out_h = 6, n.out_w = 1;
   }
 
   bool is_bits(const Json& id) const {
@@ -318,14 +384,14 @@ struct Reader {
     constexpr const char* kOps[] = {"conv2d",         "binary_conv2d",      "int8_conv2d", "fixed_conv2d",
                                     "fixed_max_pool", "fixed_average_pool", "fixed_copy",  "max_pool",
                                     "average_pool",   "pad_channels",       "concat",      "gather",
-                                    "logic",          "identity"};
+                                    "logic",          "identity",           "normalize",   "detect"};
     size_t op = 0;
     while (op < std::size(kOps) && n.op_name != kOps[op]) ++op;
     if (op == std::size(kOps)) refuse(f.where(), "there is no operator '" + n.op_name + "'");
     n.op = static_cast<Op>(op);
 
     const int64_t made = static_cast<int64_t>(g.values.size());
-    const std::vector<Json>& inputs = f.array("inputs", n.op == Op::logic ? 2 : 1, most_inputs(n.op));
+    const std::vector<Json>& inputs = f.array("inputs", least_inputs(n.op), most_inputs(n.op));
     const Kind reads = n.op == Op::binary_conv2d || n.op == Op::logic || (n.op == Op::gather && is_bits(inputs[0]))
                            ? Kind::bits
                        : n.op == Op::int8_conv2d ? Kind::uint8
@@ -350,6 +416,10 @@ struct Reader {
       const Value& other = g.values[static_cast<size_t>(n.inputs[1])];
       check(other.channels == in.channels && other.height == in.height && other.width == in.width, f.where(),
             "the shapes of its inputs differ");
+    } else if (n.op == Op::normalize) {
+      n.eps = g.floats[static_cast<size_t>(positive(f, "eps", 1).offset)];
+    } else if (n.op == Op::detect) {
+      detection(f, n);
     } else if (n.op != Op::identity) {
       int64_t channels = 0;
       if (n.op == Op::pad_channels || n.op == Op::fixed_copy) {
@@ -371,7 +441,7 @@ struct Reader {
     }
     check_shape(n.channels, n.out_h, n.out_w, f.where());
     const std::vector<Json>& steps = f.array("epilogue", 1, MAX_STEPS);
-    int64_t taps = 0;  // of one element of the result
+    int64_t taps = n.op == Op::normalize;  // of one element of the result
     if (n.convolves()) taps = int64_t{n.kernel[0]} * n.kernel[1] * (in.channels / n.groups);
     if (n.pools()) taps = int64_t{n.kernel[0]} * n.kernel[1];
     work += int64_t{n.channels} * n.out_h * n.out_w * (taps + static_cast<int64_t>(steps.size()));
@@ -400,7 +470,7 @@ struct Reader {
       const Value& v = value(id, Kind::float32, static_cast<int64_t>(g.values.size()), o.where());
       count_elements(v.channels, v.height, v.width, o.where());
       const int rank = static_cast<int>(o.integer("rank", 2, 4));
-      check(rank != 3, o.where(), "a rank is 2 or 4");
+      check(rank != 3 || v.width == 1, o.where(), "an output of rank 3 has a width");
       o.done();
       g.outputs.push_back({id, rank});
     }

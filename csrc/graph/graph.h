@@ -46,7 +46,17 @@ enum class Op {
   concat,
   gather,
   logic,
-  identity
+  identity,
+  normalize,
+  detect
+};
+
+// Of a detect. shapes: by map, pairs of a width and a height; steps: a pair a map.
+struct Detection {
+  std::vector<Range> shapes;
+  Range steps, variances;
+  int classes = 0, boxes = 0, candidates = 0, keep = 0;
+  float score_threshold = 0, iou_threshold = 0;
 };
 
 // What the taps outside the image see, a binary convolution's padding_mode: nothing, +1, or the nearest pixel.
@@ -72,6 +82,8 @@ struct Node {
   int before = 0;                // pad_channels
   std::vector<int> index;        // gather: which of the inputs' channels
   bool either = false;           // logic: or, else xnor
+  float eps = 0;                 // normalize
+  Detection detection;
 
   bool convolves() const { return op <= Op::fixed_conv2d; }
   bool fixed() const { return op >= Op::fixed_conv2d && op <= Op::fixed_copy; }

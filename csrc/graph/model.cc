@@ -277,6 +277,7 @@ void Model::run_node(int index) {
     x.task->run(*x.task, unit, x.scratch[thread]);
   };
   if (task.edge.map.data) repeat_edge(task.edge);
+  if (task.detector) task.detector->run(pool_, scratch_);
   if (task.units.in_order)
     for (int unit = 0; unit < task.units.count; ++unit) run(&context, unit, 0);
   else

@@ -579,11 +579,20 @@ void gather_sources(Task& t, const Graph& g, const Node& n, const std::vector<Pl
   }
 }
 
+void prepare_normalize(Task& t, const Node& n, const Place& from, int threads) {
+  NormalizeArgs& a = t.normalize;
+  a.width = n.out_w, a.map = from.map, a.channels = n.channels, a.eps = n.eps;
+  cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
+  a.units = t.units;
+  t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->normalize(task.normalize, unit, s); };
+}
+
 void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
   int at = n.before;
   if (n.op == Op::gather) gather_sources(t, g, n, places);
+  if (n.op == Op::detect) t.sources.push_back({t.detector->rows(), n.channels, 0});
   for (int id : n.inputs) {
-    if (n.op == Op::gather) break;
+    if (n.op == Op::gather || n.op == Op::detect) break;
     const Place& place = places[static_cast<size_t>(id)];
     const int channels = g.values[static_cast<size_t>(id)].channels;
     t.sources.push_back({place.map, channels, at});
@@ -599,6 +608,14 @@ void prepare_copy(Task& t, const Graph& g, const Node& n, const std::vector<Plac
   cut(t, n, 0, round_up(n.channels, t.kernels->lanes), 1, threads);
   a.units = t.units;
   t.run = [](const Task& task, int unit, const Scratch& s) { task.kernels->copy(task.copy, unit, s); };
+}
+
+void prepare_detect(Task& t, const Graph& g, const Node& n, const std::vector<Place>& places, int threads) {
+  std::vector<Map> inputs;
+  for (int id : n.inputs) inputs.push_back(places[static_cast<size_t>(id)].map);
+  t.detector = std::make_unique<Detector>(g, n, inputs, *t.kernels, threads);
+  prepare_copy(t, g, n, places, threads);
+  t.tile_floats = std::max(t.tile_floats, (t.detector->tile_floats() + t.pixels_of_scratch - 1) / t.pixels_of_scratch);
 }
 
 // Cuts the bits of every word of a gather into moves, the longest first.
@@ -682,7 +699,8 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
   if (node.fixed())
     t.int8.integers = t.fixed_pool.epilogue = t.fixed_copy.epilogue = fixed_epilogue_of(t, graph, node, places);
   const Epilogue epilogue = node.fixed() ? Epilogue{} : epilogue_of(t, graph, node, places);
-  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.codebook.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = t.bits.epilogue = epilogue;
+  t.binary.conv.epilogue = t.floats.conv.epilogue = t.sparse.conv.epilogue = t.codebook.conv.epilogue = t.int8.conv.epilogue = t.pool.epilogue = t.copy.epilogue = t.bits.epilogue =
+      t.normalize.epilogue = epilogue;
   switch (node.op) {
     case Op::binary_conv2d:
       prepare_binary(t, graph, node, in, from, threads);
@@ -711,6 +729,12 @@ std::unique_ptr<Task> prepare(const Graph& graph, const Node& node, const std::v
         prepare_bits(t, graph, node, places, threads);
       else
         prepare_copy(t, graph, node, places, threads);
+      break;
+    case Op::normalize:
+      prepare_normalize(t, node, from, threads);
+      break;
+    case Op::detect:
+      prepare_detect(t, graph, node, places, threads);
       break;
     case Op::pad_channels:
     case Op::concat:

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "graph/detect.h"
 #include "graph/graph.h"
 #include "graph/sparse.h"
 #include "kernels/kernels.h"
@@ -54,9 +55,11 @@ struct Task {
   BitsArgs bits{};
   FixedPoolArgs fixed_pool{};
   FixedCopyArgs fixed_copy{};
+  NormalizeArgs normalize{};
 
   std::vector<MeanArgs> means;  // to end when all units are done
   EdgeArgs edge{};              // to do before any unit, where the map's halo repeats its edge
+  std::unique_ptr<Detector> detector;  // likewise: it makes what the units then copy
 
   std::vector<Stage> stages;
   std::vector<FixedStage> fixed_stages;

@@ -17,6 +17,8 @@
 #include "kernels/bits/bits.inl"
 #include "kernels/fixed/fixed.inl"
 #include "kernels/mean/mean.inl"
+#include "kernels/normalize/normalize.inl"
+#include "kernels/detect/detect.inl"
 #include "kernels/transform/transform.inl"
 #include "kernels/embedding_bag/embedding_bag.inl"
 
@@ -24,6 +26,6 @@ namespace {
 constexpr netsuke::Kernels kKernels = {kIsa,         L,             kWidest,         kHasTiles,   kCodeOffset, kNarrow,
                                        binary_conv,  float_conv,    sparse_linear,   codebook_linear,
                                        int8_conv,    pool,          copy,            bits,        fixed_pool,
-                                       fixed_copy,   mean,          transform_u8,    transform_f32, embedding_bag,
+                                       fixed_copy,   mean,          normalize,       detect_boxes, overlaps_any, transform_u8,    transform_f32, embedding_bag,
                                        binary_loop,  float_loop,    int8_loop};
 }

@@ -268,6 +268,42 @@ struct EdgeArgs {
   int top, left, bottom, right;  // pixels of the halo
 };
 
+struct NormalizeArgs {
+  Units units;
+  int width;                // of the result, in pixels
+  Map map;
+  int channels;
+  float eps;
+  Epilogue epilogue;
+};
+
+// A map of a detect. `end`: boxes of this map and those before it.
+struct DetectMap {
+  Map locations, logits;
+  int width, boxes, end;    // width in pixels; boxes of a pixel
+};
+
+// The scores and the coordinates of all boxes of a detect. A unit is `chunk` boxes, a multiple of 16. What is kept by box
+// lies in planes of `stride` numbers, a multiple of 16.
+struct DetectArgs {
+  const DetectMap* maps;
+  int boxes, chunk, classes;
+  float centre_variance, size_variance;
+  int64_t stride;
+  const float* defaults;    // [4][stride]: cx, cy, w, h
+  float* scores;            // [classes - 1][stride]
+  float* corners;           // [4][stride]: x1, y1, x2, y2
+};
+
+// Whether a box overlaps one of `count` others by more than `threshold`. others: [5][stride], x1, y1, x2, y2, area.
+struct OverlapArgs {
+  const float* others;
+  int64_t stride;
+  int count;
+  float box[5];             // likewise
+  float threshold;
+};
+
 // One image, planes of uint8 or float32, to the network's input map: 4 * channels bytes a pixel, or, with `codes`,
 // quantized to `channels` bytes.
 struct TransformArgs {
@@ -303,7 +339,7 @@ struct Row {
 struct Scratch {
   float* tile;              // chunk x channels
   uint8_t* windows;         // chunk x window
-  float* sum;               // Sa of each pixel of the chunk
+  float* sum;               // one number a pixel of the chunk: Sa, or what a normalize divides by
   int32_t* columns;         // popcounts of the pixels that a chunk sees, and of the columns of its windows
   Row* rows;
 };
@@ -326,6 +362,9 @@ struct Kernels {
   void (*fixed_pool)(const FixedPoolArgs&, int unit, const Scratch&);
   void (*fixed_copy)(const FixedCopyArgs&, int unit, const Scratch&);
   void (*mean)(const MeanArgs&);
+  void (*normalize)(const NormalizeArgs&, int unit, const Scratch&);
+  void (*detect_boxes)(const DetectArgs&, int unit, const Scratch&);  // its tile has (classes + 4) * L floats
+  bool (*overlaps_any)(const OverlapArgs&);
   void (*transform_u8)(const TransformArgs&, const uint8_t* planes);
   bool (*transform_f32)(const TransformArgs&, const float* planes);  // false if a number is not finite
   void (*embedding_bag)(const EmbeddingBagArgs&);

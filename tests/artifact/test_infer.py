@@ -52,6 +52,8 @@ def test_values_of_every_operator() -> None:
         Value("bits", (8, 5, 9)),
         Value("float32", (8, 5, 9)),
         Value("float32", (6, 5, 9)),
+        Value("float32", (6, 5, 9)),
+        Value("float32", (12, 6, 1)),
     ]
 
 

@@ -546,7 +546,7 @@ def test_uint8_without_a_transform() -> None:
 @pytest.mark.parametrize(
     ("index", "values", "message"),
     [
-        (25, {}, "there is no node 25"),
+        (27, {}, "there is no node 27"),
         (-1, {}, "there is no node -1"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32)}, "value 2 is missing"),
         (1, {1: np.zeros((1, 6, 5, 9), np.float32), 2: np.ones((1, 6, 5, 9), np.float32)}, "value 2 is float32"),

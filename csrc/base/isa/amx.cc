@@ -39,7 +39,7 @@ namespace {
 constexpr netsuke::Kernels kKernels = {
     "amx",     L,       kWidest, kHasTiles, kCodeOffset, kNarrow, nullptr, nullptr, nullptr, nullptr,
     int8_conv, nullptr, nullptr, nullptr,   nullptr,     nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-    nullptr,   int8_loop};
+    nullptr,   nullptr, nullptr, nullptr,   int8_loop};
 }
 
 const netsuke::Kernels& netsuke::amx_kernels() { return kKernels; }
