@@ -94,15 +94,15 @@ class Value:
     zero: int = 0
 
 
-def infer(graph: Graph, packs: bool = True) -> list[Value]:
+def infer(graph: Graph, for_engine: bool = True) -> list[Value]:
     """Check a graph; return its values, indexed by id.
 
-    packs: false where no engine will pack its weights, so that MAX_PACKED is no bound.
+    for_engine: false where no engine of ours will hold it, so that MAX_PACKED and MAX_TOTAL_ELEMENTS are no bounds.
 
     Raises:
         Error: the graph breaks a rule of docs/format.md section 3. The message names the node and the rule.
     """
-    inference = Inference(graph.model, graph.input_shape, graph.transform, packs)
+    inference = Inference(graph.model, graph.input_shape, graph.transform, for_engine)
     for position, node in enumerate(graph.nodes):
         with name_node(position, node.name):
             inference.add_epilogue(node, inference.add_result(node))
@@ -132,14 +132,14 @@ class Inference:
     """`infer`, one node at a time. The reader needs it so: an array's length depends on the shapes before it."""
 
     def __init__(
-        self, model: str, input_shape: Sequence[int], transform: InputTransform | None, packs: bool = True
+        self, model: str, input_shape: Sequence[int], transform: InputTransform | None, for_engine: bool = True
     ) -> None:
         self.values: list[Value] = []
         self._nodes = 0
         self._elements = 0
         self._taps = 0
         self._work = 0
-        self._packed, self._packs = 0, packs
+        self._packed, self._for_engine = 0, for_engine
         self._border_table = 0
         self._unit: np.ndarray | None = None  # of the fixed-point node last added
         _name("the model's name", model, 1)
@@ -312,7 +312,7 @@ class Inference:
 
     def _pack(self, words: int) -> None:
         self._packed += words
-        if self._packs and self._packed > MAX_PACKED:
+        if self._for_engine and self._packed > MAX_PACKED:
             raise Error(f"the packed weights of the convolutions and orders of channels exceed {MAX_PACKED} words")
 
     def _convolution(self, node: Convolution, shape: Shape) -> tuple[Shape, int]:
@@ -446,7 +446,7 @@ class Inference:
 
     def _count_numbers(self, count: int) -> None:
         self._elements += count
-        if self._elements > MAX_TOTAL_ELEMENTS:
+        if self._for_engine and self._elements > MAX_TOTAL_ELEMENTS:
             raise Error(f"the values and outputs together have more than {MAX_TOTAL_ELEMENTS} elements")
 
 

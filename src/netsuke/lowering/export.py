@@ -32,6 +32,7 @@ class PreprocessLike(Protocol):
     resize: int
     crop: int
     interpolation: str
+    fit: str
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -150,4 +151,5 @@ def _transform(preprocess: PreprocessLike, channels: int) -> InputTransform:
         raise Error(f"preprocess must be a netsuke.Preprocess, not a {type(preprocess).__name__}") from None
     if len(scale) != channels:
         raise Error(f"preprocess has {len(scale)} channels and the example input {channels}: make them equal")
-    return InputTransform(scale, shift, preprocess.order, preprocess.resize, preprocess.crop, preprocess.interpolation)
+    sizing = preprocess.resize, preprocess.crop, preprocess.interpolation, preprocess.fit
+    return InputTransform(scale, shift, preprocess.order, *sizing)

@@ -30,7 +30,7 @@ class Builder:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.kinds = infer(graph, packs=False)
+        self.kinds = infer(graph, for_engine=False)
         self.early = early_codes(graph)
         layers = [node for node in graph.nodes if isinstance(node, Int8Conv2d) and node.activation_scale > 0]
         numbers = [np.float32(node.activation_scale) for node in layers]
