@@ -594,7 +594,7 @@ def sigmoid_with_a_slope(root: Any) -> None:
 
 @graph_attack("one height and width|differ in size")
 def concat_of_a_mean_and_a_map(root: Any) -> None:
-    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 33}]))
+    root["nodes"].append(_identity(op="concat", inputs=[12, 3], epilogue=[{"op": "store", "out": 35}]))
 
 
 def _gather(root: Any, pieces: Any) -> None:
@@ -694,7 +694,7 @@ def output_of_bits(root: Any) -> None:
 
 @graph_attack("made before it")
 def output_that_nobody_makes(root: Any) -> None:
-    root["outputs"][0]["value"] = 33
+    root["outputs"][0]["value"] = 35
 
 
 @graph_attack("2, 3 or 4")
@@ -878,17 +878,17 @@ def int8_node_that_reads_bits(root: Any) -> None:
 
 @graph_attack("as float32")
 def float_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 33}]))
+    root["nodes"].append(_identity(inputs=[10], epilogue=[{"op": "store", "out": 35}]))
 
 
 @graph_attack("as bits")
 def binary_node_that_reads_uint8(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 33}]})
+    root["nodes"].append({**root["nodes"][1], "inputs": [10], "epilogue": [{"op": "store", "out": 35}]})
 
 
 @graph_attack("as float32")
 def addition_of_uint8(root: Any) -> None:
-    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 33}])
+    copy = _identity(inputs=[3], epilogue=[{"op": "add", "value": 10}, {"op": "store", "out": 35}])
     root["nodes"].append(copy)
 
 
@@ -1025,6 +1025,89 @@ def _int8_node(root: Any, **fields: Any) -> dict[str, Any]:
     return {**root["nodes"][8], **plain, **scale, "epilogue": [{"op": "store", "out": 2}], **fields}
 
 
+# ----------------------------------------------------------------------------------------------- detection
+# Of every_operator: node 25 is a normalize, 26 a detect of two maps, (4, 5, 5) twice and (8, 5, 9) twice, of 3 labels.
+def detect_attack(name: str, words: str, change: Callable[[dict[str, Any], Any], Any]) -> None:
+    """Register a change of the detect node; it gets the whole object too."""
+    ATTACKS[f"detect_{name}"] = (words, lambda: with_graph(lambda root: change(root["nodes"][26], root)))
+
+
+def _set(key: str, value: Any) -> Callable[[dict[str, Any], Any], Any]:
+    return lambda node, root: node.__setitem__(key, value)
+
+
+detect_attack("without_labels", "labels are a list", _set("labels", []))
+detect_attack("of_labels_that_are_no_list", "an array is expected", _set("labels", "boat"))
+detect_attack("of_a_label_that_is_a_number", "a label", _set("labels", ["a", 2, "c"]))
+detect_attack("of_an_empty_label", "a label", _set("labels", ["a", "", "c"]))
+detect_attack("of_a_label_of_201_characters", "a label", _set("labels", ["a", "b", "c" * 201]))
+detect_attack("of_4097_labels", "1 to 4096 strings", _set("labels", ["a"] * 4097))
+detect_attack("of_a_label_too_many", "map 0 of 1 boxes and 5 classes", _set("labels", ["a"] * 4))
+detect_attack("of_a_label_too_few", "map 0 of 1 boxes and 3 classes", _set("labels", ["a"] * 2))
+detect_attack("without_maps", "twice as many inputs", _set("shapes", []))
+detect_attack("of_a_map_too_few", "twice as many inputs", lambda node, root: node["shapes"].pop())
+detect_attack("of_a_map_without_logits", "twice as many inputs", lambda node, root: node["inputs"].pop())
+detect_attack("without_inputs", "twice as many inputs", _set("inputs", []))
+detect_attack("of_66_inputs", "twice as many inputs", _set("inputs", [11, 25] * 33))
+detect_attack("of_33_maps", "32", lambda node, root: _maps(node, 33))
+detect_attack("of_bits", "as float32, but that value is bits", _set("inputs", [11, 25, 29, 30]))
+detect_attack("of_a_value_not_made_yet", "made before it", _set("inputs", [11, 25, 29, 34]))
+detect_attack("of_maps_the_other_way_round", "one height and width", _set("inputs", [11, 31, 29, 25]))
+detect_attack("of_a_map_of_3_channels", "range", _set("inputs", [11, 25, 17, 31]))
+detect_attack("of_shapes_of_two_boxes", "range", lambda node, root: node["shapes"][0].__setitem__(1, 4))
+detect_attack("of_shapes_outside", "range", lambda node, root: node["shapes"][0].__setitem__(0, (1 << 31) - 2))
+detect_attack("of_shapes_that_are_a_number", "integers are expected", _set("shapes", [3, 4]))
+detect_attack("of_three_steps", "range", lambda node, root: node["steps"].__setitem__(1, 3))
+detect_attack(
+    "of_steps_by_map", "integers are expected", lambda node, root: node.__setitem__("steps", [node["steps"]] * 2)
+)
+detect_attack("of_shapes_of_any_sign", "above 0", lambda node, root: node["shapes"].__setitem__(0, _negative(root)))
+detect_attack("of_variances_of_any_sign", "above 0", lambda node, root: node.__setitem__("variances", _negative(root)))
+detect_attack(
+    "of_thresholds_of_any_sign", "threshold", lambda node, root: node.__setitem__("thresholds", _negative(root))
+)
+detect_attack("without_candidates", "candidates", _set("candidates", 0))
+detect_attack("of_too_many_candidates", "candidates", _set("candidates", (1 << 20) + 1))
+detect_attack("without_rows", "keep", _set("keep", 0))
+detect_attack("of_65537_rows", "keep", _set("keep", 65537))
+detect_attack("of_rows_that_are_a_list", "keep", _set("keep", [12]))
+detect_attack("with_a_field_more", "has the keys", _set("background", 0))
+
+
+def _negative(root: Any) -> list[int]:
+    """A range of two floats of which one is below 0: of the stem's weights."""
+    floats = np.frombuffer(base().floats, np.float32)
+    return next([i, 2] for i in range(len(floats) - 1) if floats[i] < 0)
+
+
+def _maps(node: dict[str, Any], count: int) -> None:
+    node["inputs"], node["shapes"] = [11, 25] * count, node["shapes"][:1] * count
+    node["steps"] = [0, 2 * count]
+
+
+@graph_attack("above 0")
+def normalize_of_no_eps(root: Any) -> None:
+    root["nodes"][25]["eps"] = [_negative(root)[0], 1]
+
+
+@graph_attack("has the keys")
+def normalize_over_an_axis(root: Any) -> None:
+    root["nodes"][25]["axis"] = 1
+
+
+@edge
+def detect_of_no_suppression_and_all_rows(root: Any) -> None:
+    """More rows and candidates than boxes."""
+    root["nodes"][26].update(candidates=1 << 20, keep=1 << 16)
+
+
+@edge
+def detect_of_one_map_twice(root: Any) -> None:
+    """Locations that are logits too."""
+    node = root["nodes"][26]
+    node.update(inputs=[11, 11, 29, 29], labels=["a", "b", "c"])
+
+
 # ----------------------------------------------------------------------------------------------- fixed point
 # Of every_operator: node 13 enters, 14 is a convolution, 15 and 16 pools, 17 and 18 copies.
 def _one_and_a_half(root: Any) -> list[int]:
@@ -1070,7 +1153,7 @@ def float_added_to_integers(root: Any) -> None:
 
 @graph_attack("as float32, but that value is fixed")
 def fixed_value_added_to_floats(root: Any) -> None:
-    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 33}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[{"op": "add", "value": 18}, {"op": "store", "out": 35}]))
 
 
 @graph_attack("as fixed, but that value is uint8")
@@ -1080,7 +1163,7 @@ def fixed_convolution_of_8_bit_codes(root: Any) -> None:
 
 @graph_attack("as uint8, but that value is fixed")
 def int8_convolution_of_a_fixed_value(root: Any) -> None:
-    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 33}]})
+    root["nodes"].append({**root["nodes"][8], "inputs": [18], "epilogue": [{"op": "store", "out": 35}]})
 
 
 @graph_attack("has the keys")
@@ -1240,9 +1323,9 @@ def epilogue_of_64_steps(root: Any) -> None:
 def multiplications_of_every_kind(root: Any) -> None:
     """By a map, by one factor a channel, by both at once where the map is one pixel; by the node's own input."""
     product = [{"op": "multiply", "value": value} for value in (3, 13, 1, 13)]
-    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 33}]))
-    product = [{"op": "multiply", "value": value} for value in (12, 33, 12)]
-    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 34}]))
+    root["nodes"].append(_identity(inputs=[3], epilogue=[*product, {"op": "sigmoid"}, {"op": "mean", "out": 35}]))
+    product = [{"op": "multiply", "value": value} for value in (12, 35, 12)]
+    root["nodes"].append(_identity(inputs=[13], epilogue=[*product, {"op": "store", "out": 36}]))
 
 
 @edge
@@ -1261,7 +1344,7 @@ def concat_of_64(root: Any) -> None:
 def stride_of_255(root: Any) -> None:
     root["nodes"].append(
         {
-            "epilogue": [{"op": "store", "out": 33}],
+            "epilogue": [{"op": "store", "out": 35}],
             "inputs": [0],
             "kernel": [10, 9],
             "name": "",
@@ -1276,7 +1359,7 @@ def stride_of_255(root: Any) -> None:
 def window_of_padding_only(root: Any) -> None:
     """Convolutions, unlike pools, may look wholly outside the image."""
     root["nodes"].append({**root["nodes"][1], "padding": [255, 255, 255, 255], "stride": [255, 255], "kernel": [3, 2]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 33}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 35}]
 
 
 @edge
@@ -1329,7 +1412,7 @@ def zero_points_of_255(root: Any) -> None:
 def int8_window_of_padding_only(root: Any) -> None:
     """Every tap holds the zero point: sums of 0."""
     root["nodes"].append({**root["nodes"][8], "padding": [255, 255, 255, 255], "stride": [255, 255]})
-    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 33}]
+    root["nodes"][-1]["epilogue"] = [{"op": "store", "out": 35}]
 
 
 @edge

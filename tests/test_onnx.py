@@ -23,10 +23,12 @@ import graphs
 import netsuke
 from lowering_checks import runner
 from netsuke import Error, FixedPoint, artifact
+from netsuke.artifact.detect import detect
 from netsuke.artifact.graph import (
     Binarize,
     BinaryConv2d,
     Concat,
+    Detect,
     Gather,
     Graph,
     Identity,
@@ -34,6 +36,7 @@ from netsuke.artifact.graph import (
     Logic,
     MaxPool,
     Node,
+    Normalize,
     Output,
     Quantize,
     Step,
@@ -112,6 +115,58 @@ def test_bits_are_numbers() -> None:
     graph = Graph("bits", shape, nodes, [Output(v, 4) for v in (4, 5, 6, 7)])
     images = graphs.images(np.random.default_rng(0), "normal", 2, shape)
     assert_close(run(encode(graph), images), expected(graph, images), tolerance=0)
+
+
+def apart(node: Detect, maps: list[np.ndarray], gap: float) -> bool:
+    """Whether no score or overlap lies within `gap` of another that it is compared with, or of a threshold."""
+    answers = []
+    for sign in (-1, 1):
+        moved = replace(node, score_threshold=node.score_threshold + sign * gap)
+        moved = replace(moved, iou_threshold=moved.iou_threshold + sign * gap)
+        with np.errstate(invalid="ignore"):  # of boxes outside the image
+            answers.append(detect(moved, maps))
+    scores = answers[0][:, :, 4]
+    scores = scores[scores > 0]
+    return np.array_equal(*answers) and bool((np.diff(np.sort(scores, axis=None)) > gap).all())
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("candidates", "keep"), [(400, 60), (12, 20), (9, 700)])
+def test_detect(level: str, candidates: int, keep: int) -> None:
+    """Rows within 1e-5, where scores and overlaps lie further apart; batches of any size, one of nothing found."""
+    rng, compared = np.random.default_rng(0), 0
+    boxes, labels, shape = [3, 2], 4, (60, 5, 6)
+    depths = [channels * count for count in boxes for channels in (4, labels + 1)]
+    nodes: list[Node] = [MaxPool("half", [0], [Store(1)], kernel=(3, 4), stride=(1, 1))]
+    for i, depth in enumerate(depths):
+        firsts = sum(depths[:i])
+        nodes.append(Gather("map", [0 if i < 2 else 1], [Store(2 + i)], pieces=[(depth, firsts % (60 - depth))]))
+    node = graphs.detect(rng, boxes, labels, inputs=[2, 3, 4, 5], candidates=candidates, keep=keep, epilogue=[Store(6)])
+    node.score_threshold, node.iou_threshold = 0.1, 0.4
+    graph = Graph("detect", shape, [*nodes, node], [Output(6, 3), Output(6, 4)])
+    network = session(encode(graph), level)
+    for batch in (1, 1, 1, 1, 1, 1, 2, 3):
+        images = graphs.images(rng, "normal", batch, shape)
+        values = artifact.Reference(graph).trace(images)
+        if not apart(node, [values[v] for v in node.inputs], 1e-6):
+            continue
+        compared += 1
+        made = network.run(None, {"input": images})
+        assert made[0].shape == (batch, keep, 6)
+        assert np.array_equal(made[0][..., None], made[1])
+        np.testing.assert_allclose(made[1], values[6], rtol=0, atol=1e-5)
+    assert compared >= 3
+    images = np.zeros((2, *shape), np.float32)
+    node.score_threshold = 0.9
+    (rows, _) = session(encode(graph), level).run(None, {"input": images})
+    assert (rows == np.array([0, 0, 0, 0, 0, -1], np.float32)).all()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_normalize(level: str) -> None:
+    graph = graphs.float_graph((19, 4, 5), Normalize("unit", [0], [Store(1)], eps=1e-10))
+    images = graphs.images(np.random.default_rng(0), "normal", 2, (19, 4, 5))
+    assert_close(run(encode(graph), images, level), [artifact.Reference(graph)(images)])
 
 
 def near_a_tie(graph: Graph, images: np.ndarray) -> bool:

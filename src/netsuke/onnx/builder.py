@@ -67,9 +67,16 @@ class Builder:
 
     def op(self, kind: str, inputs: list[str], name: str | None = None, **attributes: Any) -> str:
         """Add a node of one result; return the result's name. name: put behind the scope; None for the scope itself."""
-        result = self.name(self.scope if name is None else f"{self.scope}/{name}")
-        self.nodes.append(helper.make_node(kind, inputs, [result], result, **attributes))
-        return result
+        return self._add(kind, inputs, [self.scope if name is None else f"{self.scope}/{name}"], attributes)[0]
+
+    def ops(self, kind: str, inputs: list[str], names: list[str], **attributes: Any) -> list[str]:
+        """Add a node of several results; return their names."""
+        return self._add(kind, inputs, [f"{self.scope}/{name}" for name in names], attributes)
+
+    def _add(self, kind: str, inputs: list[str], names: list[str], attributes: dict[str, Any]) -> list[str]:
+        results = [self.name(name) for name in names]
+        self.nodes.append(helper.make_node(kind, inputs, results, results[0], **attributes))
+        return results
 
     # ------------------------------------------------------------------------------------------- shapes
     def map(self, value: Tensor, channels: int) -> Tensor:

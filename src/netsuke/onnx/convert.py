@@ -43,6 +43,8 @@ def convert(graph: Graph, input: str = "float32") -> ModelProto:
         shape = build.kinds[output.value].shape
         y = build.values[output.value]
         y = build.flat(y) if output.rank == 2 else build.map(y, shape[0])
+        if output.rank == 3:
+            y = Tensor(build.op("Squeeze", [y.name, build.constant("axis", np.array([3], np.int64))], "squeezed"))
         build.nodes.append(helper.make_node("Identity", [y.name], [name], name))
         shown: list[str | int] = ["N", *output.shape_of(shape)]
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shown))

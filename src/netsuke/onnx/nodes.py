@@ -12,6 +12,7 @@ from netsuke.artifact.graph import (
     AveragePool,
     Concat,
     Conv2d,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedCopy,
@@ -22,9 +23,11 @@ from netsuke.artifact.graph import (
     Logic,
     MaxPool,
     Node,
+    Normalize,
     PadChannels,
 )
 from netsuke.onnx.builder import Builder, Tensor
+from netsuke.onnx.detect import detect
 
 
 def _conv2d(build: Builder, node: Conv2d) -> Tensor:
@@ -121,6 +124,14 @@ def _window(build: Builder, node: MaxPool | AveragePool | FixedMaxPool | FixedAv
     return {"kernel_shape": node.kernel, "strides": node.stride, "pads": pads}
 
 
+def _normalize(build: Builder, node: Normalize) -> Tensor:
+    x = _source(build, node)
+    squares = build.op("Mul", [x.name, x.name], "squares")
+    total = build.op("ReduceSum", [squares, build.constant("channels", np.array([1], np.int64))], "sum", keepdims=1)
+    root = build.op("Sqrt", [build.op("Add", [total, build.constant("eps", np.float32(node.eps))], "total")], "root")
+    return Tensor(build.op("Div", [x.name, root]))
+
+
 def _pad_channels(build: Builder, node: PadChannels) -> Tensor:
     return _padded(build, node, _source(build, node))
 
@@ -180,5 +191,7 @@ NODES: dict[type[Node], Callable[[Builder, Any], Tensor]] = {
     Concat: _concat,
     Gather: _gather,
     Logic: _logic,
+    Normalize: _normalize,
+    Detect: detect,
     Identity: _identity,
 }
