@@ -15,7 +15,8 @@ from PIL import Image
 import netsuke
 from detectors import LABELS, small_detector
 from netsuke.cli import main
-from netsuke.data import Preprocess, average_precision, detections, normalise, open_detection
+from netsuke.cli.detect import draw
+from netsuke.data import Detections, Preprocess, average_precision, detections, normalise, open_detection
 from netsuke.engine import available_isas
 from voc_files import Thing, write_voc
 
@@ -60,9 +61,19 @@ def test_pictures_and_json(detector: Path, pictures: Path, tmp_path: Path, run_j
     assert json.loads((tmp_path / "out" / "detections.json").read_text())["images"] == result["images"]
     drawn = np.asarray(Image.open(tmp_path / "out" / "3.png").convert("RGB"))
     assert drawn.shape == (*SIZE[::-1], 3)
-    x, y, _, _ = own["objects"][0]["box"]
-    orange_or_blue = [(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)]
-    assert tuple(drawn[min(int(y) + 1, SIZE[1] - 1), min(int(x) + 20, SIZE[0] - 1)]) in orange_or_blue
+
+
+def test_a_box_is_drawn_with_its_label() -> None:
+    found = Detections(np.array([[20, 30, 80, 60]], np.float32), np.array([1]), np.array([0.9], np.float32))
+    grey = Image.new("RGB", (100, 80), (90, 90, 90))
+    drawn = np.asarray(draw(grey, found, LABELS))
+    blue = (0x00, 0x72, 0xB2)
+    for x, y in [(20, 45), (80, 45), (50, 30), (50, 60)]:  # the four sides
+        assert tuple(drawn[y, x]) == blue
+    assert tuple(drawn[45, 50]) == (90, 90, 90)
+    assert (drawn[15:29, 20:60] == blue).all(axis=2).any()  # behind the words
+    assert (drawn[15:29, 20:60] > 200).all(axis=2).any()
+    assert (np.asarray(grey) == 90).all()
 
 
 def test_a_folder_is_all_its_images(detector: Path, pictures: Path, tmp_path: Path, capsys: Any) -> None:

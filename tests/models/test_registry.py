@@ -12,7 +12,7 @@ from netsuke.nn import BinaryConv2d, BinaryLinear, Maxout
 from small_images import small_images, takes_width
 
 NAMES = netsuke.list_models()
-CLASSIFIERS = [name for name in NAMES if get_model(name).task == "classification"]
+CLASSIFIERS = [n for n in NAMES if get_model(n).task == "classification"]
 
 
 def test_the_models_of_the_first_issue_are_there() -> None:
@@ -47,7 +47,7 @@ DEEP = {
     "meliusnet59",
     "adabin_meliusnet59",
 }
-SLOW = {n for n in CLASSIFIERS if n.removesuffix("_float") in DEEP or (n.endswith("_float") and not n.startswith("bnext"))}
+SLOW = {n for n in NAMES if n.removesuffix("_float") in DEEP or (n.endswith("_float") and not n.startswith("bnext"))}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CLASSIFIERS])

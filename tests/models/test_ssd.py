@@ -1,4 +1,4 @@
-"""SSD300 and AdaBin's form of it: their layers, default boxes, names in the published code, and two steps of training."""
+"""SSD300 and AdaBin's form: their layers, default boxes, names in the published code, two steps of training."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_default_boxes_are_caffes() -> None:
 
 
 def test_the_published_network_has_its_size() -> None:
-    """VGG-16 without its classifier, fc6 and fc7 as convolutions, the eight layers behind it, the heads of 21 classes."""
+    """VGG-16, fc6 and fc7 as convolutions, the eight layers behind it, the heads of 21 classes."""
     with torch.device("meta"):
         model = netsuke.create_model("ssd300_vgg16")
     assert model.detector.labels == VOC_LABELS

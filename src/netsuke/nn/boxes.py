@@ -73,8 +73,8 @@ def decode(offsets: Tensor, defaults: Tensor, variances: Sequence[float]) -> Ten
 def suppress(boxes: Tensor, alive: Tensor, threshold: float) -> Tensor:
     """What greedy non-maximum suppression leaves of several lists of boxes: bool (..., n).
 
-    boxes: (..., n, 4), the best of a list first. alive: bool (..., n), false for rows that are no boxes. A box goes where
-    it overlaps one before it that stays by more than the threshold.
+    boxes: (..., n, 4), the best of a list first. alive: bool (..., n), false for rows that are no boxes. A box goes
+    where it overlaps one before it that stays by more than the threshold.
     """
     beyond = overlaps(boxes, boxes) > threshold
     stays = alive.clone()
