@@ -873,7 +873,8 @@ class _Growth:
         return PadChannels(**common, before=before, after=after), (before + shape[0] + after, *shape[1:])
 
     def make_normalize(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
-        return Normalize(**common, eps=self.draw(st.sampled_from([1e-10, 0.5]))), shape
+        # No smaller one: it would make large differences of rounding errors, which other engines have elsewhere.
+        return Normalize(**common, eps=self.draw(st.sampled_from([0.5, 3.0]))), shape
 
     def make_concat(self, common: dict[str, Any], shape: Shape) -> tuple[Node, Shape]:
         return self._joined(Concat, "float32", common, shape)

@@ -123,8 +123,7 @@ def apart(node: Detect, maps: list[np.ndarray], gap: float) -> bool:
     for sign in (-1, 1):
         moved = replace(node, score_threshold=node.score_threshold + sign * gap)
         moved = replace(moved, iou_threshold=moved.iou_threshold + sign * gap)
-        with np.errstate(invalid="ignore"):  # of boxes outside the image
-            answers.append(detect(moved, maps))
+        answers.append(detect(moved, maps))
     scores = answers[0][:, :, 4]
     scores = scores[scores > 0]
     return np.array_equal(*answers) and bool((np.diff(np.sort(scores, axis=None)) > gap).all())

@@ -27,8 +27,7 @@ def of_one_map(**fields: Any) -> Detect:
 
 def rows(node: Detect, *maps: np.ndarray) -> np.ndarray:
     """(keep, 6) of one image."""
-    with np.errstate(all="ignore"):
-        return detect(node, [one[None].astype(np.float32) for one in maps])[0, :, :, 0]
+    return detect(node, [one[None].astype(np.float32) for one in maps])[0, :, :, 0]
 
 
 def plain(node: Detect, maps: list[np.ndarray]) -> list[list[float]]:

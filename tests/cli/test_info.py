@@ -52,6 +52,13 @@ def test_info_of_a_file_with_8_bit_layers(
     assert layers["int4"]["bits"] == 4
     assert (layers["fixed"]["op"], layers["fixed"]["bits"]) == ("fixed_conv2d", 8)
     assert layers["largest"]["epilogue"] == ["to_fixed"]
+    assert (layers["unit"]["op"], layers["boxes"]["op"], layers["boxes"]["output"]) == (
+        "normalize",
+        "detect",
+        [12, 6, 1],
+    )
+    assert layers["boxes"]["labels"] == ["label 0", "label 1", "label 2"]
+    assert result["outputs"][-1] == [12, 6]
     assert (result["int8_weights"], result["binary_weights"]) == (2 * 72, 6 * 3 * 2 * 3 + 2 * 162)
     assert result["integers_only"] is False
     assert result["int4_weights"] == 3 * 3 * 6
@@ -59,6 +66,7 @@ def test_info_of_a_file_with_8_bit_layers(
     assert main(["info", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "432 one-bit, 144 8-bit, 54 4-bit and" in printed
+    assert "boxes finds label 0, label 1, label 2" in printed
     assert "quantize" in printed
 
 

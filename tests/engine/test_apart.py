@@ -68,6 +68,7 @@ def _some_graphs() -> list[Graph]:
     kinds = st.one_of(
         graphs.graphs(), graphs.binary_convolutions(), graphs.int8_convolutions(),
         graphs.fixed_convolutions(), graphs.convolutions(), graphs.pools(),
+        graphs.detections(), graphs.normalizations(),
     )  # fmt: skip
 
     @settings(

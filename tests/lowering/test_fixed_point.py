@@ -12,16 +12,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import graphs
 import netsuke
 from netsuke import Error, FixedPoint, artifact
-from netsuke.artifact.graph import Add, Conv2d, FixedConv2d, Graph, Identity, Store, ToFixed
+from netsuke.artifact.detect import detect
+from netsuke.artifact.graph import (
+    Add,
+    Conv2d,
+    FixedConv2d,
+    Graph,
+    Identity,
+    MaxPool,
+    Normalize,
+    Output,
+    Store,
+    ToFixed,
+)
 from netsuke.engine import available_isas
 from netsuke.lowering import lower
 from netsuke.lowering.build import build
 from netsuke.lowering.capture import capture
 from netsuke.lowering.equalise import equalise
 from netsuke.lowering.fixed_point import _finer_first, best_length, fix
-from netsuke.lowering.passes import optimise
+from netsuke.lowering.passes import optimise, renumber, round_arrays
 from netsuke.lowering.simulate import simulate
 from netsuke.models import create_model, load_weights
 
@@ -152,6 +165,50 @@ def test_of_a_sum_the_finer_map_comes_first() -> None:
     node = Identity("sum", [1], [Add(2), Store(3)])
     assert _finer_first(node, {1: 0.5, 2: 0.25}) == Identity("sum", [2], [Add(1), Store(3)])
     assert _finer_first(node, {1: 0.25, 2: 0.5}) is node
+
+
+def detector() -> Graph:
+    """Two maps of float layers, the second behind a pool, and a detect of them; the first logits are an output too."""
+    rng = np.random.default_rng(0)
+    own: dict[str, Any] = {"padding": (1, 1, 1, 1)}
+    nodes: list[Any] = [graphs.conv2d(rng, 3, 8, (3, 3), name="stem", epilogue=[Store(1)], **own)]
+    nodes.append(MaxPool("pool", [1], [Store(2)], kernel=(2, 2), stride=(2, 2)))
+    for value, read in enumerate((1, 1, 2, 2)):
+        channels = (4, 3)[value % 2] * 2
+        head = graphs.conv2d(
+            rng, 8, channels, (3, 3), name=f"head{value}", inputs=[read], epilogue=[Store(3 + value)], **own
+        )
+        nodes.append(head)
+    nodes.append(graphs.detect(rng, [2, 2], 2, name="boxes", inputs=[3, 4, 5, 6], epilogue=[Store(7)]))
+    return Graph("detector", (3, 8, 8), nodes, [Output(7, 3), Output(4, 4)])
+
+
+@pytest.mark.parametrize("equalised", [False, True])
+def test_boxes_come_of_floats_at_the_end(equalised: bool) -> None:
+    """What a detect reads is stored float, as an output is; the layers before it are in fixed point."""
+    graph, images = detector(), torch.randn(16, 3, 8, 8)
+    made, _ = renumber(round_arrays(fix(graph, FixedPoint(equalise=equalised), images)))
+    assert artifact.float_operations(made)[-1] == f"node {len(made.nodes) - 1} (boxes) is a Detect"
+    assert sum(isinstance(node, FixedConv2d) for node in made.nodes) == 5
+    x = images.numpy()
+    reference = artifact.Reference(made)
+    rows, logits = reference(x)
+    far = np.abs(logits - artifact.Reference(graph)(x)[1]).max()
+    assert 0 < far < 0.1 * np.abs(logits).max()
+    values = reference.trace(x)
+    assert np.array_equal(rows, detect(made.nodes[-1], [values[v] for v in made.nodes[-1].inputs])[..., 0])
+    if available_isas():
+        graphs.assert_same_bits(netsuke.load(artifact.encode(made))(x), (rows, logits))
+
+
+def test_boxes_that_are_computed_with_are_refused() -> None:
+    graph, images = detector(), torch.randn(16, 3, 8, 8)
+    graph.nodes.append(Identity("on", [7], [Store(8)]))
+    with pytest.raises(Error, match="boxes are computed with further"):
+        fix(graph, FixedPoint(), images)
+    graph.nodes[-1] = Normalize("unit", [4], [Store(8)], eps=1e-10)
+    with pytest.raises(Error, match="'unit' divides every pixel"):
+        fix(graph, FixedPoint(), images)
 
 
 # ------------------------------------------------------------------------------------------- lengths

@@ -9,7 +9,7 @@ using netsuke::OverlapArgs;
 
 constexpr float kLargestSize = 0x1.08a692p+2f;  // ln(1000 / 16)
 
-inline F f_sub(F a, F b) { return f_fma(b, f_set1(-1), a); }
+inline F f_sub(F a, F b) { return f_add(a, f_mul(b, f_set1(-1))); }  // the product is exact
 
 // Goes from box to box.
 struct BoxCursor {

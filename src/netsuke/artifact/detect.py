@@ -17,9 +17,10 @@ def detect(node: Detect, inputs: Sequence[np.ndarray]) -> np.ndarray:
     """The rows (N, keep, 6, 1) of a batch. inputs: locations and logits of each map, (N, C, H, W) each."""
     sizes = [locations.shape[2:] for locations in inputs[::2]]
     located = _by_box(inputs[::2], 4)
-    scores = _scores(_by_box(inputs[1::2], node.classes))
-    boxes = _decoded(located, default_boxes(node, sizes), node.variances)
-    rows = [_rows(node, scores[i], boxes[i]) for i in range(len(scores))]
+    with np.errstate(all="ignore"):  # infinity and NaN are numbers like others
+        scores = _scores(_by_box(inputs[1::2], node.classes))
+        boxes = _decoded(located, default_boxes(node, sizes), node.variances)
+        rows = [_rows(node, scores[i], boxes[i]) for i in range(len(scores))]
     return np.array(rows, np.float32).reshape(-1, node.keep, 6, 1)
 
 

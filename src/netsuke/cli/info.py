@@ -166,6 +166,7 @@ def _show(result: dict[str, Any]) -> None:
             f"{layer['macs'] / 1e6:.3f}" if layer["macs"] else "",
             " ".join(layer["epilogue"]),
         )
+    found = [f"{layer['name']} finds {', '.join(layer['labels'])}" for layer in result["layers"] if "labels" in layer]
     parts = table("part", "bytes", "what")
     for name, what in PARTS.items():
         parts.add_row(name, f"{result['parts'][name]:,}", what)
@@ -181,6 +182,7 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['float_weights']:,} float weights and biases, "
         f"{result['float_numbers']:,} float32 numbers in all, "
         f"{result['macs'] / 1e6:.1f} MMAC",
+        *found,
         "between the codes of the input and the outputs it computes in integers only"
         if result["integers_only"]
         else "it computes in floats too",

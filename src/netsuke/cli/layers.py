@@ -13,6 +13,7 @@ import numpy as np
 from netsuke.artifact.graph import (
     AveragePool,
     Convolution,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedMaxPool,
@@ -69,7 +70,7 @@ STEPS = {
 def describe(graph: Graph) -> list[dict[str, Any]]:
     """For each node: name, op, output (C, H, W), kernel, weights, bits of a weight, macs of one image, epilogue.
 
-    kernel is None and weights, bits, macs are 0 for nodes without weights.
+    kernel is None and weights, bits, macs are 0 for nodes without weights. A detect has its labels too.
     """
     inference = Inference(graph.model, graph.input_shape, graph.transform)
     entries = []
@@ -91,6 +92,8 @@ def describe(graph: Graph) -> list[dict[str, Any]]:
             entry["weights"] = node.weight.size
             entry["bits"] = node.bits if isinstance(node, Int8Conv2d | FixedConv2d) else BITS[entry["op"]]
             entry["macs"] = math.prod(shape) * taps
+        if isinstance(node, Detect):
+            entry["labels"] = list(node.labels)
         entries.append(entry)
     return entries
 

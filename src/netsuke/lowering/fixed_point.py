@@ -18,6 +18,7 @@ from netsuke.artifact.graph import (
     Clamp,
     Concat,
     Conv2d,
+    Detect,
     FixedAveragePool,
     FixedConv2d,
     FixedCopy,
@@ -29,11 +30,15 @@ from netsuke.artifact.graph import (
     MaxPool,
     Mean,
     Node,
+    Normalize,
+    Output,
     PadChannels,
+    Read,
     Step,
     Store,
     ToFixed,
     TwoSlope,
+    Write,
 )
 from netsuke.artifact.infer import unit_of
 from netsuke.float_layers import check_patterns, rule_for
@@ -133,11 +138,44 @@ def fix(graph: Graph, how: FixedPoint, images: Any) -> Graph:
     """
     check_patterns("fixed point: no layer", how.rules, [node.name for node in graph.nodes if isinstance(node, Conv2d)])
     calibration = torch.cat(list(batches(images, graph.input_shape)))
+    graph, detects = _without_detects(graph)
     if len(calibration) < 2:
         raise Error("calibration has 1 image: the ranges of maps need more, a few hundred training images")
     if how.equalise:
         graph = equalise(graph)
-    return _Fixing(_plain(graph), how, calibration).run()
+    return _with_detects(_Fixing(_plain(graph), how, calibration).run(), *detects)
+
+
+# ------------------------------------------------------------------------------------------- boxes
+_Detects = tuple[list[Detect], list[Output]]
+
+
+def _without_detects(graph: Graph) -> tuple[Graph, _Detects]:
+    """The graph whose outputs are what its detects read, which stay float; the detects and the outputs that it had."""
+    detects = [node for node in graph.nodes if isinstance(node, Detect)]
+    made = {step.out for node in detects for step in node.epilogue if isinstance(step, Store)}
+    nodes = [node for node in graph.nodes if not isinstance(node, Detect)]
+    read = {v for node in nodes for v in [*node.inputs, *(s.value for s in node.epilogue if isinstance(s, Read))]}
+    if made & read or not all(isinstance(step, Store) for node in detects for step in node.epilogue):
+        raise Error("boxes are computed with further: in fixed point they are outputs and nothing else")
+    outputs = {output.value: output for output in graph.outputs if output.value not in made}
+    outputs |= {v: Output(v, 4) for node in detects for v in node.inputs if v > 0 and v not in outputs}
+    return replace(graph, nodes=nodes, outputs=list(outputs.values())), (detects, graph.outputs)
+
+
+def _with_detects(graph: Graph, detects: list[Detect], outputs: list[Output]) -> Graph:
+    """The graph with the detects behind it again. Their values get new ids: the ones they had may be given away."""
+    unused = 1 + max(step.out for node in graph.nodes for step in node.epilogue if isinstance(step, Write))
+    ids: dict[int, int] = {}
+    nodes = list(graph.nodes)
+    for node in detects:
+        steps: list[Step] = []
+        for step in node.epilogue:
+            assert isinstance(step, Store)
+            ids[step.out] = unused + len(ids)
+            steps.append(Store(ids[step.out]))
+        nodes.append(replace(node, epilogue=steps))
+    return replace(graph, nodes=nodes, outputs=[replace(o, value=ids.get(o.value, o.value)) for o in outputs])
 
 
 # ------------------------------------------------------------------------------------------- what integers can do
@@ -146,6 +184,8 @@ def _plain(graph: Graph) -> Graph:
     unused = 1 + max(step.out for node in graph.nodes for step in node.epilogue if isinstance(step, (Store, Mean)))
     nodes: list[Node] = []
     for node in graph.nodes:
+        if isinstance(node, Normalize):
+            raise Error(f"{node.name!r} divides every pixel by its length, which has no form in fixed point")
         if isinstance(node, Gather):
             raise Error(f"{node.name!r} takes some of the channels of a map, which has no form in fixed point")
         if not isinstance(node, (Conv2d, MaxPool, AveragePool, PadChannels, Concat, Identity)):

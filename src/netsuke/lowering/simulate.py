@@ -68,7 +68,7 @@ def simulate(graph: Graph, images: Tensor) -> Tensor:
             for value in [v for v, at in last.items() if at == position and v in values]:
                 del values[value]
     output = graph.outputs[0]
-    return values[output.value].flatten(1) if output.rank == 2 else values[output.value]
+    return values[output.value].reshape(-1, *output.shape_of(values[output.value].shape[1:]))
 
 
 def last_readers(graph: Graph) -> dict[int, int]:
