@@ -1,4 +1,4 @@
-"""Every binary network of the registry trains: twenty steps on a few real images, in full width."""
+"""Every binary classifier of the registry trains: twenty steps on a few real images, in full width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from netsuke.data import normalise, open_dataset
 from netsuke.models import get_model
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-NAMES = [name for name in netsuke.list_models() if get_model(name).float_counterpart != name]
+BINARY = [name for name in netsuke.list_models() if get_model(name).float_counterpart != name]
+NAMES = [name for name in BINARY if get_model(name).task == "classification"]
 SIDE = 64  # of ImageNet's images: four pixels are left in front of the classifier
 
 
