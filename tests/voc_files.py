@@ -38,10 +38,12 @@ def write_voc(
     """The folder `root` with image sets {set: {name of an image: its XML, or its objects}}; images are noise."""
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    width, height = size
+    own = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
     for chosen, images in sets.items():
         (root / f"ImageSets/Main/{chosen}.txt").write_text("".join(f"{name}\n" for name in images))
         for name, content in images.items():
-            (root / f"Annotations/{name}.xml").write_text(content if isinstance(content, str) else xml(content))
+            (root / f"Annotations/{name}.xml").write_text(content if isinstance(content, str) else xml(content, own))
             pixels = np.random.default_rng(len(name)).integers(0, 256, (size[1], size[0], 3), np.uint8)
             Image.fromarray(pixels).save(root / f"JPEGImages/{name}.jpg")
     return root
