@@ -18,6 +18,7 @@ from netsuke.cli import main
 from netsuke.cli.detect import draw
 from netsuke.data import Detections, Preprocess, average_precision, detections, normalise, open_detection
 from netsuke.engine import available_isas
+from netsuke.models.registry import MODELS, ModelEntry
 from voc_files import Thing, write_voc
 
 RunJson = Callable[..., dict[str, Any]]
@@ -110,6 +111,20 @@ def test_eval_is_the_mean_average_precision(detector: Path, pictures: Path, run_
     assert result["n"] == 6
     assert set(result["ap"]) == set(LABELS)
     assert result["map"] > 0
+
+
+def test_eval_of_a_checkpoint(
+    detector: Path, pictures: Path, tmp_path: Path, run_json: RunJson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizing = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "resize": 32, "fit": "stretch"}
+    entry = ModelEntry(
+        "small", "none", (3, 32, 32), 2, sizing, lambda num_classes: small_detector(), "small", "detection"
+    )
+    monkeypatch.setitem(MODELS, "small", entry)
+    torch.save(small_detector().state_dict(), tmp_path / "small.pt")
+    data = f"voc:{pictures}"
+    result = run_json("eval", tmp_path / "small.pt", "--model", "small", "--data", data)
+    assert result["map"] == pytest.approx(run_json("eval", detector, "--data", data)["map"], abs=1e-6)
 
 
 def test_a_class_that_the_file_does_not_know(detector: Path, tmp_path: Path, fails: Fails) -> None:

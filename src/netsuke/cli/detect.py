@@ -11,14 +11,13 @@ from typing import Annotated, Any
 
 import typer
 from PIL import Image, ImageDraw, ImageFont
-from rich.progress import track
 
 from netsuke import atomic
 from netsuke.artifact.contract import Error
 from netsuke.cli.detector import Detector
 from netsuke.cli.evaluate import from_file
 from netsuke.cli.options import count, share
-from netsuke.cli.output import JsonOption, emit, show, stderr_console, table
+from netsuke.cli.output import JsonOption, emit, show, table, watched
 from netsuke.data import Detections, detections
 from netsuke.data.decode import SUFFIXES, Decoder, open_image
 
@@ -47,7 +46,7 @@ def detect(
     chosen = _files(images)
     found: dict[str, Any] = {}
     out.mkdir(parents=True, exist_ok=True)
-    for name, path in track(chosen.items(), description="detecting", console=stderr_console(), transient=True):
+    for name, path in watched(chosen.items(), "detecting", len(chosen)):
         pixels = decode(path, str(path))
         detector.check(pixels.shape, str(path))
         picture = open_image(path, str(path), lambda opened: opened.convert("RGB"))

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from netsuke.artifact.contract import Error
 from netsuke.artifact.graph import Detect, Graph, Write
-from netsuke.cli.output import stderr_console
+from netsuke.cli.output import watched
 from netsuke.data import Annotation, DetectionDataset, Detections, Sizing, average_precision, detections
 
 BATCH = 16
@@ -55,14 +54,7 @@ def score(network: Detector, dataset: DetectionDataset, batch: int = BATCH, limi
     count = len(dataset) if limit is None else min(limit, len(dataset))
     found: list[Detections] = []
     wanted: list[Annotation] = []
-    steps = track(
-        dataset.batches(batch, limit),
-        description="evaluating",
-        total=-(-count // batch),
-        console=stderr_console(),
-        transient=True,
-    )
-    for images, objects in steps:
+    for images, objects in watched(dataset.batches(batch, limit), "evaluating", -(-count // batch)):
         network.check(images.shape[1:], dataset.name)
         found += [detections(rows) for rows in network.run(images)]
         wanted += objects

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.progress import track
 
 from netsuke import artifact
 from netsuke.artifact.contract import Error
@@ -19,7 +18,7 @@ from netsuke.cli.checkpoint import load
 from netsuke.cli.detector import Detector, labels_of
 from netsuke.cli.detector import score as detection_score
 from netsuke.cli.options import choice, count
-from netsuke.cli.output import JsonOption, emit, show, stderr_console, table
+from netsuke.cli.output import JsonOption, emit, show, table, watched
 from netsuke.data import Dataset, ImageFolder, Sizing, Source, normalise, open_dataset, open_detection
 
 BACKENDS = ("engine", "reference")
@@ -101,14 +100,7 @@ def accuracy(network: Classifier, dataset: Dataset, batch: int = 64, limit: int 
     """
     count = len(dataset) if limit is None else min(limit, len(dataset))
     first = fifth = 0
-    steps = track(
-        dataset.batches(batch, limit),
-        description="evaluating",
-        total=-(-count // batch),
-        console=stderr_console(),
-        transient=True,
-    )
-    for images, labels in steps:
+    for images, labels in watched(dataset.batches(batch, limit), "evaluating", -(-count // batch)):
         if images.shape[1:] != tuple(network.input_shape):
             raise Error(
                 f"the network takes {_by(network.input_shape)} images, {dataset.name} has {_by(images.shape[1:])}\n"

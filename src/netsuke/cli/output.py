@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from netsuke.artifact.contract import Error
+
+T = TypeVar("T")
 
 UNBROKEN = 10_000  # columns; no table is so wide
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # packages that are installed under another name
@@ -44,6 +47,11 @@ def stderr_console() -> Console:
     console = Console(stderr=True, highlight=False)
     console.quiet = not console.is_terminal
     return console
+
+
+def watched(steps: Iterable[T], description: str, total: int) -> Iterable[T]:
+    """The same steps, with a bar on standard error while they are taken."""
+    return track(steps, description=description, total=total, console=stderr_console(), transient=True)
 
 
 def training_bars(console: Console) -> Progress:
