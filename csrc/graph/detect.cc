@@ -116,7 +116,7 @@ void Detector::write_rows() {
   uint64_t *begin = found_.data(), *end = begin;  // what is found is moved together: nobody reads it by label any more
   for (size_t label = 0; label < counts_.size(); ++label) {
     const uint64_t* from = begin + static_cast<int64_t>(label) * most_;
-    end = std::copy(from, from + counts_[label], end);
+    end = from == end ? end + counts_[label] : std::copy(from, from + counts_[label], end);
   }
   const int64_t rows = std::min<int64_t>(fields_.keep, end - begin);
   std::partial_sort(begin, begin + rows, end);

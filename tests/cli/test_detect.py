@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,9 @@ def test_bad_input(detector: Path, pictures: Path, tmp_path: Path, linear_digits
     (tmp_path / "empty").mkdir()
     assert "holds no images" in fails("detect", detector, tmp_path / "empty", "--out", out)
     assert "1.png" in fails("detect", detector, image, pictures / "JPEGImages", "--out", out)
+    (tmp_path / "here").mkdir()
+    own = shutil.copy(image, tmp_path / "here" / "a.png")
+    assert "written over" in fails("detect", detector, own, "--out", tmp_path / "here")
     assert "is not a detector" in fails("detect", linear_digits, image, "--out", out)
     assert "0 to 1" in fails("detect", detector, image, "--out", out, "--score", 2)
     assert "detection set" in fails("eval", detector, "--data", "digits")

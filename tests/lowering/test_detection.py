@@ -63,7 +63,9 @@ def test_int8_heads() -> None:
     rows = np.asarray(runner("engine", lowered.graph)(x.numpy()))
     with torch.no_grad():
         expected = model(x).numpy()
-    assert np.abs(rows[:, 0, 4] - expected[:, 0, 4]).max() < 0.1  # the best score of each image
+    for made, true in zip(rows, expected, strict=True):  # the best of each image
+        same = (true[:, 5] == made[0, 5]) & (np.abs(true[:, :4] - made[0, :4]).max(1) < 0.05)
+        assert np.abs(true[same, 4] - made[0, 4]).min() < 0.1
 
 
 def test_labels_are_one_line() -> None:

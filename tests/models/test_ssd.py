@@ -97,9 +97,11 @@ def test_names_of_the_published_code() -> None:
                  "conf.5.bias"):  # fmt: skip
         assert name in theirs
     assert torch.equal(theirs["vgg.31.weight"], model.fc6.conv.weight)
-    assert len(theirs) == len(model.state_dict())
+    assert torch.equal(theirs["vgg.0.weight"], model.conv1_1.conv.weight.flip(1))  # RGB there, BGR here
     back = model.from_published(theirs)
     assert back.keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, back[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(model.from_published(model.state_dict())["conv1_1.conv.weight"], model.conv1_1.conv.weight)
 
 
 @pytest.mark.parametrize("name", ["ssd300_vgg16", "adabin_ssd300_vgg16"])
@@ -107,10 +109,12 @@ def test_training_starts_from_vgg16(name: str, tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("vgg") / "vgg16_reducedfc.pth"
     source = netsuke.create_model("ssd300_vgg16", **NARROW, seed=1)
     vgg = {k.removeprefix("vgg."): v for k, v in published_weights(source).items() if k.startswith("vgg.")}
+    vgg["0.weight"] = source.conv1_1.conv.weight.detach()  # Caffe's own, BGR
     torch.save(vgg, path)
     model = netsuke.create_model(name, **NARROW)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     load_weights(model, path)
+    assert torch.equal(model.conv1_1.conv.weight, source.conv1_1.conv.weight)
     assert torch.equal(model.conv4_3.conv.weight, source.conv4_3.conv.weight)
     assert torch.equal(model.fc7.conv.weight, source.fc7.conv.weight)
     assert torch.equal(model.conv8_1.conv.weight, before["conv8_1.conv.weight"])

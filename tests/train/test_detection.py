@@ -10,12 +10,15 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image, ImageDraw
+from torch import nn
 
 import netsuke
-from netsuke import Error
-from netsuke.data import open_detection
+from netsuke import Error, Preprocess
+from netsuke.data import average_precision, detections, holdout, normalise, open_dataset, open_detection
+from netsuke.models import get_model, load_weights
 from netsuke.train import Output, Recipe, run
 from netsuke.train.batches import annotation, label_tensor
+from netsuke.train.tasks import MeanAveragePrecision, task_of
 from voc_files import Thing, write_voc
 
 torch.set_num_threads(1)
@@ -78,7 +81,16 @@ def test_a_run_is_resumed_within_an_epoch(squares: str, tmp_path: Path) -> None:
 
 def test_held_out_images_are_scored_by_mean_average_precision(squares: str, tmp_path: Path) -> None:
     row = run(recipe(1, validation=2), squares, Output(tmp_path / "out"))
-    assert 0 <= row["validation_map"] <= 100
+    model = load_weights(
+        netsuke.create_model("adabin_ssd300_vgg16", 2, labels=["dark", "light"], width=0.125), row["out"]
+    )
+    preprocess = Preprocess(**get_model("adabin_ssd300_vgg16").preprocess)
+    _, held_out = holdout(open_detection(squares, "train", preprocess), 2, 0)
+    images, wanted = held_out.read(np.arange(2))
+    with torch.no_grad():
+        rows = model.eval()(torch.from_numpy(normalise(images, preprocess))).numpy()
+    expected = average_precision([detections(image) for image in rows], wanted, held_out.classes).map
+    assert row["validation_map"] == pytest.approx(100 * expected, abs=1e-3)
     assert "validation_accuracy" not in row
     header = (tmp_path / "out" / "log.csv").read_text().splitlines()[0]
     assert "validation_map" in header.split(",")
@@ -103,6 +115,10 @@ def test_labels_as_a_tensor_and_back(squares: str) -> None:
         ("squares", {"model": {"name": "resnet20"}}, "holds boxes, not labels"),
         ("squares", {"model": {"name": "ssd300_vgg16", "arguments": {"labels": ["cat", "cow"]}}}, "cow"),
         ("squares", {"loss": {"kind": "soft"}, "teacher": [{"model": "resnet20", "weights": "x"}]}, "teacher is for"),
+        ("squares", {"loss": {"label_smoothing": 0.1}}, "loss"),
+        ("squares", {"augment": {"flip": True}}, "augment.flip"),
+        ("squares", {"augment": {"random_resized_crop": {"size": 300}}}, "augment.random_resized_crop"),
+        ("squares", {"augment": {"ssd": {"size": 512}}}, "augment.ssd.size"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -112,8 +128,46 @@ def test_what_does_not_fit_is_refused(
         run(recipe(1, **values), squares if spec == "squares" else spec, Output(tmp_path / "out"))
 
 
+def test_a_classifier_has_no_boxes_to_move() -> None:
+    with pytest.raises(Error, match="augment.ssd moves boxes"):
+        task_of(nn.Linear(64, 10), recipe(1), open_dataset("digits", "train"))
+
+
 def test_the_shipped_recipes_name_models_and_augmentation() -> None:
     for name in ("bccd-ssd300", "adabin-bccd-ssd300", "voc0712-ssd300", "adabin-voc0712-ssd300"):
         chosen = netsuke.train.read_recipe(name)
         assert chosen.model.name.endswith("ssd300_vgg16")
         assert chosen.augment.ssd
+
+
+def _seen(rank: int, images: int, folder: str) -> float:
+    """What one of two processes computes that has seen every second image."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    metric = MeanAveragePrecision(["a", "b"])
+    for i in range(rank, images, 2):
+        metric.update(*_image(i))
+    result = metric.compute()
+    (Path(folder) / f"{rank}").write_text(repr(result))
+    torch.distributed.destroy_process_group()
+    return result
+
+
+def _image(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and objects of an image, more objects the later it comes."""
+    random = torch.Generator().manual_seed(i)
+    start = torch.rand(i + 1, 2, generator=random) * 0.5
+    objects = torch.cat(
+        [start, start + 0.3, torch.randint(0, 2, (i + 1, 1), generator=random), torch.zeros(i + 1, 1)], 1
+    )
+    rows = torch.cat([objects[:, :4] + 0.05, torch.rand(i + 1, 1, generator=random), objects[:, 4:5]], 1)
+    return rows[None], objects[None]
+
+
+@pytest.mark.slow
+def test_mean_average_precision_is_of_all_processes(tmp_path: Path) -> None:
+    whole = MeanAveragePrecision(["a", "b"])
+    for i in (0, 2, 4, 1, 3):
+        whole.update(*_image(i))
+    torch.multiprocessing.spawn(_seen, (5, str(tmp_path)), 2)
+    assert {float((tmp_path / f"{rank}").read_text()) for rank in range(2)} == {whole.compute()}
+    assert 0 < whole.compute() < 1

@@ -12,7 +12,7 @@ from netsuke import artifact
 from netsuke.artifact.contract import Error
 from netsuke.cli.checkpoint import Network
 from netsuke.cli.output import remark
-from netsuke.data import ImageFolder, Preprocess, normalise, open_dataset
+from netsuke.data import DetectionDataset, ImageFolder, Preprocess, Source, normalise, open_dataset, open_detection
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,13 +22,13 @@ BATCH = 64
 
 @dataclass
 class Calibration:
-    """images: uint8 (N, C, H, W). labels: int64 (N,). name: the data set's and its split."""
+    """images: uint8 (N, C, H, W). labels: int64 (N,), None for boxes. name: the data set's and its split."""
 
     spec: str
     name: str
     num_classes: int
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
 
     def batches(self, preprocess: Preprocess) -> Iterator[Tensor]:
         """The images as the float network takes them."""
@@ -44,13 +44,18 @@ def read_images(spec: str, count: int, network: Network) -> Calibration:
     Raises Error if there is no such data set, or its images or classes do not fit the network.
     """
     channels, height, width = network.entry.input
-    dataset = open_dataset(spec, "train", sizing=network.preprocess, channels=channels)
+    dataset: Source[Any]
+    if network.entry.task == "detection":
+        dataset = open_detection(spec, "train", network.preprocess)
+    else:
+        dataset = open_dataset(spec, "train", sizing=network.preprocess, channels=channels)
     if isinstance(dataset, ImageFolder):
         remark(
             f"{spec} has no training split, all of it is used: point it at training images, not at those you test with"
         )
     parts = list(dataset.batches(BATCH, count))
-    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    images = np.concatenate([images for images, _ in parts])
+    labels = None if isinstance(dataset, DetectionDataset) else np.concatenate([labels for _, labels in parts])
     if images.shape[1:] != (channels, height, width):
         raise Error(
             f"{network.entry.name} takes {_by((channels, height, width))} images, {dataset.name} has "
@@ -76,7 +81,7 @@ def compare(float32: bytes, int8: bytes, calibration: Calibration) -> dict[str, 
         **dict.fromkeys(("equal_top1", "top1_float32", "top1_int8", "top1_difference", "backend")),
     }
     if len(graph.outputs) != 1 or graph.outputs[0].rank != 2:
-        remark(f"{graph.model} is no classifier: what int8 costs is not measured")
+        remark(f"{graph.model} is no classifier: what int8 costs is not measured; `netsuke eval` both files")
         return result
     runs, result["backend"] = _runners(float32, int8)
     before, after = (_scores(run, calibration.images) for run in runs)

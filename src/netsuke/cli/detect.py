@@ -44,6 +44,9 @@ def detect(
     sizing = detector.sizing
     decode = Decoder(sizing.resize, sizing.crop, sizing.interpolation, detector.input_shape[0], sizing.fit)
     chosen = _files(images)
+    for name in chosen:
+        if (out / name).resolve() in {path.resolve() for path in chosen.values()}:
+            raise Error(f"--out {out}: {name} would be written over an image that is to be read; choose another folder")
     found: dict[str, Any] = {}
     out.mkdir(parents=True, exist_ok=True)
     for name, path in watched(chosen.items(), "detecting", len(chosen)):

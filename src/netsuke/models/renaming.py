@@ -30,12 +30,17 @@ def from_published(model: nn.Module, names: Names, tensors: Mapping[str, Tensor]
     return made
 
 
-def to_published(model: nn.Module, names: Names, columns: bool) -> dict[str, Tensor]:
-    """The state dict of `model` under the published names. columns: binary weights as columns named `weights`."""
+def to_published(
+    model: nn.Module, names: Names, columns: bool, tensors: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The state dict of `model`, or `tensors` that stand for it, under the published names.
+
+    columns: binary weights as columns named `weights`.
+    """
     binary = {f"{name}.weight" for name, m in model.named_modules() if columns and isinstance(m, BinaryConv2d)}
     return {
         renamed(name, names) + "s" * (name in binary): tensor.view(-1, 1) if name in binary else tensor
-        for name, tensor in model.state_dict().items()
+        for name, tensor in (model.state_dict() if tensors is None else tensors).items()
     }
 
 

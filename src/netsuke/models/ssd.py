@@ -187,12 +187,14 @@ class SSD300(nn.Module):
         return self.detector(maps)
 
     def from_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Under our names: a state dict of ssd.pytorch; or VGG-16 to start from (its ImageNet weights with fc6 and fc7
-        as convolutions, as SSD's authors publish them), beside which other layers stay as they are. Layers with batch
-        norm have no biases, and leave VGG-16's out.
+        """Under our names: a state dict of ssd.pytorch, whose images are RGB where Caffe's and ours are BGR; or VGG-16
+        to start from (its ImageNet weights with fc6 and fc7 as convolutions, as SSD's authors publish them), beside
+        which other layers stay as they are. Layers with batch norm have no biases, and leave VGG-16's out.
         """
         if "0.weight" not in tensors:
-            return from_published(self, _NAMES, tensors)
+            theirs = "vgg.0.weight" in tensors
+            tensors = from_published(self, _NAMES, tensors)
+            return _first_reversed(tensors) if theirs else tensors
         own = self.state_dict()
         start = from_published(self, _NAMES, {f"vgg.{name}": tensor for name, tensor in tensors.items()})
         biases = {f"vgg.{place}.bias" for place in _VGG.values()}
@@ -200,11 +202,16 @@ class SSD300(nn.Module):
 
     def to_published(self) -> dict[str, Tensor]:
         """As ssd.pytorch loads it."""
-        return to_published(self, _NAMES, columns=False)
+        return to_published(self, _NAMES, columns=False, tensors=_first_reversed(self.state_dict()))
 
 
 def _head(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _first_reversed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict for images whose channels come in the other order."""
+    return {name: t.flip(1) if name == "conv1_1.conv.weight" else t for name, t in tensors.items()}
 
 
 def _labels(num_classes: int, labels: Sequence[str] | None) -> Sequence[str]:

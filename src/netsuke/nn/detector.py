@@ -27,7 +27,8 @@ class Detector(nn.Module):
 
     A box is a detection of a label where the label's probability is above `score_threshold`; of those, the best
     `candidates` a label remain, of these the ones that no better one of the label overlaps by more than
-    `iou_threshold`, of these the best `keep` of all labels. Equal scores rank by label, then by default box.
+    `iou_threshold`, of these the best `keep` of all labels. Equal scores rank by label, then by default box. Boxes are
+    clipped to the image before they are compared; one with a NaN is none.
 
     Raises netsuke.Error where labels, shapes or steps are missing, or numbers are outside of their ranges.
     """
@@ -95,7 +96,10 @@ class Detector(nn.Module):
         Its steps are the same for all values, with rows that count for nothing, so that it can be captured.
         """
         empty = boxes.new_tensor(EMPTY_ROW)
-        ranked = torch.where(scores > self.score_threshold, scores, -1.0).T.sort(dim=1, descending=True, stable=True)
+        sound = ~boxes.isnan().any(1, keepdim=True)
+        ranked = torch.where(sound & (scores > self.score_threshold), scores, -1.0).T.sort(
+            dim=1, descending=True, stable=True
+        )
         best, places = ranked.values[:, : self.candidates], ranked.indices[:, : self.candidates]
         stays = suppress(boxes[places], best > 0, self.iou_threshold)
         labels = torch.arange(len(best), device=boxes.device, dtype=boxes.dtype)[:, None].expand_as(best)

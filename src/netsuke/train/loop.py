@@ -29,7 +29,6 @@ from netsuke.train.cached_teachers import CachedTeachers
 from netsuke.train.faults import first_fault
 from netsuke.train.folder import claimed
 from netsuke.train.log import Log
-from netsuke.train.losses import Objective
 from netsuke.train.machine import make_fabric
 from netsuke.train.optimizers import make_optimizer, set_learning_rate
 from netsuke.train.randomness import derive, seed_device
@@ -158,9 +157,7 @@ class _Loop:
             self.fabric.world_size,
             self.fabric.device,
         )
-        loss = self.recipe.loss
-        objective = Objective(loss.kind, loss.label_weight, loss.label_smoothing, loss.temperature, loss.form)
-        self.task = task_of(self.model, objective, self.data)
+        self.task = task_of(self.model, self.recipe, self.data, self.validation)
         self.metric = self.task.training().to(self.fabric.device)
         self.metric.persistent(True)
         self.log = self.curves = None
@@ -173,7 +170,12 @@ class _Loop:
         """What is done to images as they are decoded."""
         values = self.recipe.augment
         if values.ssd:
-            return SSDAugmentation(**values.ssd)
+            size = self.augment.preprocess.resize
+            if values.ssd.get("size", size) != size:
+                raise Error(
+                    f"augment.ssd.size is {values.ssd['size']}, and the model takes images of {size}: leave it out"
+                )
+            return SSDAugmentation(**{**values.ssd, "size": size})
         return RandomResizedCrop(**values.random_resized_crop) if values.random_resized_crop else None
 
     @property
@@ -363,7 +365,7 @@ class _Loop:
         for images, labels in Loader(self.validation, places):
             x = self.augment.plain(torch.from_numpy(images).to(self.fabric.device))
             outputs = self._again(x.contiguous(memory_format=torch.channels_last))
-            self.task.judge(metric, outputs, label_tensor(labels).to(self.fabric.device))
+            metric.update(outputs, label_tensor(labels).to(self.fabric.device))
         self.model.train()
         return round(100 * float(metric.compute()), 3)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from netsuke.nn import Detector
@@ -45,7 +45,8 @@ class MultiBox:
     """L = (cross entropy + smooth L1) / matched default boxes (Liu et al. 2016, equation 1, alpha = 1).
 
     Of the default boxes without an object, the cross entropy is taken of those with the largest, three for each box of
-    the image that has one. Difficult objects are learned like others. A batch without objects costs nothing.
+    the image that has one. Difficult objects are learned like others. A batch without objects costs nothing. Over
+    several processes the divisor is their mean, so that the mean of their gradients is that of the whole batch.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -72,4 +73,12 @@ class MultiBox:
         image, place = matched.nonzero(as_tuple=True)
         own = encode(boxes[image, found[image, place]].to(offsets.dtype), defaults[place], self.detector.variances)
         total = (cost * learned).sum() + smooth_l1_loss(offsets[image, place], own, reduction="sum")
-        return total / max(1, len(image)), wanted
+        return total / max(1.0, _mean_over_processes(len(image), offsets.device)), wanted
+
+
+def _mean_over_processes(count: int, device: torch.device) -> float:
+    if not distributed.is_available() or not distributed.is_initialized():
+        return count
+    total = torch.tensor(float(count), device=device)
+    distributed.all_reduce(total)
+    return float(total) / distributed.get_world_size()
