@@ -28,7 +28,7 @@ def runs(studied: Sequence[Studied], data: str | None) -> Section:
         figures = [
             _number(facts["loss"], ".3f"),
             _number(facts["train_accuracy"], ".2f", " %"),
-            _number(facts["validation_accuracy"], ".2f", " %"),
+            _number(facts["held_out"], ".2f", " %"),
             _number(facts["test"] and facts["test"]["top1"], ".2f", " %"),
             _number(facts["parameters"], ","),
             _number(facts["ops"] and facts["ops"] / 1e6, ".2f", " M"),
@@ -39,7 +39,7 @@ def runs(studied: Sequence[Studied], data: str | None) -> Section:
     count = next((one.test["n"] for one in studied if one.test is not None), 0)
     text = [
         "Loss and accuracy are the newest of the log: on training images as augmented, on held-out ones where the "
-        "recipe holds some out. "
+        "recipe holds some out. A detector's are of the default boxes that have an object, and mean average precision. "
         + (f"Test: top-1 on {count:,} test images of {_kind(data)}." if data else "No test images were measured."),
         "OPs = BOPs / 64 + FLOPs of one image. Size: a bit for a binary parameter, four bytes for another one. Energy: "
         "an estimate for one image at a time (Horowitz 2014, 45 nm); `netsuke profile` splits it up.",
@@ -61,7 +61,7 @@ def designs(studied: Sequence[Studied]) -> Section | None:
         own = [facts[run.name] for run in group]
         columns = [
             [one["train_accuracy"] for one in own],
-            [one["validation_accuracy"] for one in own],
+            [one["held_out"] for one in own],
             [one["test"] and one["test"]["top1"] for one in own],
         ]
         rows.append([name, str(len(group)), *(_spread(column) for column in columns)])

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from netsuke.analyze.landscape import Landscape, smoothness
 from netsuke.analyze.sensitivity import Sensitivity
 from netsuke.report.published import Point
-from netsuke.report.runs import Run
+from netsuke.report.runs import HELD_OUT, Run
 from netsuke.report.style import CYCLE, FAINT, INK, OURS, STYLE
 
 LEVELS = 24  # of the contours, equally far apart on a logarithmic scale
@@ -65,16 +65,17 @@ def contours(landscapes: Mapping[str, Landscape]) -> Figure:
 
 
 def curves(runs: Sequence[Run]) -> Figure:
-    """Loss and accuracy over the epochs, a colour a run; held-out accuracy dashed, where there is one."""
+    """Loss and accuracy over the epochs, a colour a run; that of held-out images dashed, a detector's mAP."""
     with pyplot.rc_context(STYLE):
         figure, (losses, accuracies) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
         for i, run in enumerate(runs):
             look: dict[str, Any] = {"color": CYCLE[i % len(CYCLE)], "marker": "o", "markersize": 2.5}
             losses.plot(*run.series("loss"), label=run.name, **look)
             accuracies.plot(*run.series("train_accuracy"), **look)
-            accuracies.plot(*run.series("validation_accuracy"), linestyle="--", **look)
+            for score in HELD_OUT:
+                accuracies.plot(*run.series(score), linestyle="--", **look)
         losses.set(xlabel="epoch", ylabel="training loss")
-        accuracies.set(xlabel="epoch", ylabel="top-1, %: training, held out (dashed)")
+        accuracies.set(xlabel="epoch", ylabel="accuracy, %: training, held out (dashed)")
         for axes in (losses, accuracies):
             axes.grid(color="#E9E9E9", linewidth=0.8)
             axes.set_axisbelow(True)

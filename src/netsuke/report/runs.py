@@ -14,6 +14,8 @@ from typing import Any
 
 from netsuke.artifact.contract import Error
 
+HELD_OUT = ("validation_accuracy", "validation_map")  # columns of the log; a run has one of them
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,6 +48,11 @@ class Run:
     def last(self, column: str) -> float | None:
         """The newest entry of a column of the log, None where there is none."""
         return next((float(row[column]) for row in reversed(self.rows) if row.get(column)), None)
+
+    @property
+    def held_out(self) -> float | None:
+        """The newest score of the held-out images, per cent: accuracy, or a detector's mean average precision."""
+        return next((score for score in map(self.last, HELD_OUT) if score is not None), None)
 
     def series(self, column: str) -> tuple[list[int], list[float]]:
         """Epochs and entries of a column, where it has one."""
