@@ -72,6 +72,9 @@ def compare(one: object, other: object) -> None:
         elif isinstance(value, np.ndarray):
             assert found.dtype == value.dtype
             np.testing.assert_array_equal(found, value)
+        elif isinstance(value, list) and isinstance(value[0], np.ndarray):
+            assert [array.dtype for array in found] == [array.dtype for array in value]
+            assert all(map(np.array_equal, found, value)), name
         else:
             assert found == (float(np.float32(value)) if isinstance(value, float) else value), name
 

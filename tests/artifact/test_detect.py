@@ -259,7 +259,7 @@ def test_too_much_for_one_image() -> None:
             Gather("logits", [0], [Store(2)], pieces=[(1, 0)] * ((labels + 1) * boxes)),
             graphs.detect(np.random.default_rng(0), [boxes], labels, candidates=candidates, epilogue=[Store(3)]),
         ]
-        return Graph("large", (1, 512, 512), nodes, [Output(3, 3)])
+        return Graph("large", (1, 512, 512), nodes, [Output(3, 3), Output(2, 4), Output(2, 4)])
 
     infer(of(3, 1, 1 << 20))
     for graph, words in (

@@ -37,8 +37,8 @@ def runs(tmp_path: Path) -> Path:
     folder = tmp_path / "runs"
     for name, classes in (("adabin", 10), ("more", 7), ("going", 0)):
         (folder / name).mkdir(parents=True)
-        recipe = read_recipe("adabin-cifar10-resnet20", ["validation=10"])
-        (folder / name / "recipe.toml").write_text(recipe.of_classes(classes or 10).toml())
+        changes = ["validation=10", f"model.arguments.num_classes={classes or 10}"]
+        (folder / name / "recipe.toml").write_text(read_recipe("adabin-cifar10-resnet20", changes).toml())
         (folder / name / "log.csv").write_text(LOG + "4,1,2.25,0.1,20.0,15.0,100,1,\n")
         if classes:
             model = netsuke.create_model("adabin_resnet20", classes)

@@ -104,7 +104,7 @@ def test_adabin_resnet18_has_its_published_cost() -> None:
     assert round(binary_macs(model, 224) / 1e9, 2) == 1.68
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("adabin")])
+@pytest.mark.parametrize("name", [n for n in CLASSIFIERS if n.startswith("adabin")])
 def test_first_and_last_layer_stay_float(name: str) -> None:
     with torch.device("meta"):
         model = netsuke.create_model(name)

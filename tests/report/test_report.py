@@ -39,8 +39,8 @@ def runs(tmp_path: Path) -> Path:
 def test_a_detectors_log_has_its_own_score(runs: Path) -> None:
     (runs / "a" / "log.csv").write_text(LOG.replace("validation_accuracy", "validation_map"))
     (run,) = read_runs(runs / "a")
-    assert run.held_out == 35.5
-    assert run.series("validation_accuracy") == ([], [])
+    assert run.held_out == "validation_map"
+    assert run.series(run.held_out) == ([2], [35.5])
 
 
 def test_runs_are_read_as_training_left_them(runs: Path) -> None:
@@ -49,7 +49,7 @@ def test_runs_are_read_as_training_left_them(runs: Path) -> None:
     assert first.series("loss") == ([1, 2], [2.25, 1.5])  # neither the resumed row nor the one that was cut off
     assert first.series("validation_accuracy") == ([2], [35.5])
     assert (first.last("train_accuracy"), first.last("resumed")) == (40.0, None)
-    assert (first.held_out, second.held_out) == (35.5, 35.5)
+    assert first.held_out == second.held_out == "validation_accuracy"
     assert first.weights == runs / "a" / "model.safetensors"
     assert second.weights is None
     assert read_runs(runs / "a")[0].name == "resnet20"

@@ -12,7 +12,7 @@ import torch
 
 from netsuke import Error
 from netsuke.train import checkpoint
-from netsuke.train.log import COLUMNS, Log
+from netsuke.train.log import Log
 
 STATE = {"step": 3, "model": {"weight": torch.arange(1000.0)}, "row": {"loss": 0.5, "validation_accuracy": None}}
 
@@ -92,7 +92,7 @@ def test_an_error_of_the_disk_is_told_as_it_is(path: Path, monkeypatch: pytest.M
 # ----------------------------------------------------------------------------------------------- the log
 def rows(log: Log) -> list[list[str]]:
     header, *lines = log.path.read_text().splitlines()
-    assert header.split(",") == list(COLUMNS)
+    assert header.split(",") == list(log.columns)
     return [line.split(",") for line in lines]
 
 
@@ -105,7 +105,7 @@ def test_the_log_goes_on_where_the_checkpoint_stands(tmp_path: Path) -> None:
         file.write("40,4,0.")  # a kill in the middle of a row
     log.begin(25, 3)  # the checkpoint is older than the third row
     log.add({"step": 30, "epoch": 3, "loss": 0.25})
-    step, epoch, loss, resumed = (COLUMNS.index(name) for name in ("step", "epoch", "loss", "resumed"))
+    step, epoch, loss, resumed = (log.columns.index(name) for name in ("step", "epoch", "loss", "resumed"))
     assert [(row[step], row[epoch], row[loss], row[resumed]) for row in rows(log)] == [
         ("10", "1", "0.5", ""),
         ("20", "2", "0.5", ""),

@@ -23,6 +23,7 @@ from netsuke.train.stages import parts
 
 LEAST = '[model]\nname = "resnet20"\n'
 SHIPPED = (
+    "adabin-bccd-ssd300",
     "adabin-cifar10-resnet18",
     "adabin-cifar10-resnet20",
     "adabin-cifar10-vggsmall",
@@ -31,8 +32,10 @@ SHIPPED = (
     "adabin-imagenet-reactnet-a",
     "adabin-imagenet-resnet18",
     "adabin-imagenet-resnet18-two-stage",
+    "adabin-voc0712-ssd300",
     "basenet-k1-imagenet",
     "basenet-k4-imagenet",
+    "bccd-ssd300",
     "birealnet18-imagenet",
     "birealnet34-imagenet",
     "bnext-imagenet-large",
@@ -63,6 +66,7 @@ SHIPPED = (
     "real-to-binary-resnet18-imagenet-stage3",
     "ttq-cifar10-resnet32",
     "ttq-cifar10-resnet56",
+    "voc0712-ssd300",
     "xnor-imagenet-alexnet",
     "xnor-imagenet-resnet18",
 )

@@ -54,7 +54,7 @@ class Studied:
             "epoch": len(self.run.rows),
             "loss": self.run.last("loss"),
             "train_accuracy": self.run.last("train_accuracy"),
-            "held_out": self.run.held_out,
+            "held_out": self.run.last(self.run.held_out),
             "test": self.test,
             "parameters": None if cost is None else cost.parameters,
             "ops": None if cost is None else cost.ops(),

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from netsuke.analyze.landscape import Landscape, smoothness
 from netsuke.analyze.sensitivity import Sensitivity
 from netsuke.report.published import Point
-from netsuke.report.runs import HELD_OUT, Run
+from netsuke.report.runs import Run
 from netsuke.report.style import CYCLE, FAINT, INK, OURS, STYLE
 
 LEVELS = 24  # of the contours, equally far apart on a logarithmic scale
@@ -72,8 +72,7 @@ def curves(runs: Sequence[Run]) -> Figure:
             look: dict[str, Any] = {"color": CYCLE[i % len(CYCLE)], "marker": "o", "markersize": 2.5}
             losses.plot(*run.series("loss"), label=run.name, **look)
             accuracies.plot(*run.series("train_accuracy"), **look)
-            for score in HELD_OUT:
-                accuracies.plot(*run.series(score), linestyle="--", **look)
+            accuracies.plot(*run.series(run.held_out), linestyle="--", **look)
         losses.set(xlabel="epoch", ylabel="training loss")
         accuracies.set(xlabel="epoch", ylabel="accuracy, %: training, held out (dashed)")
         for axes in (losses, accuracies):

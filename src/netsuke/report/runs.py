@@ -50,9 +50,9 @@ class Run:
         return next((float(row[column]) for row in reversed(self.rows) if row.get(column)), None)
 
     @property
-    def held_out(self) -> float | None:
-        """The newest score of the held-out images, per cent: accuracy, or a detector's mean average precision."""
-        return next((score for score in map(self.last, HELD_OUT) if score is not None), None)
+    def held_out(self) -> str:
+        """The column with the held-out images' score, per cent: accuracy, or a detector's mean average precision."""
+        return next((column for column in HELD_OUT if self.last(column) is not None), HELD_OUT[0])
 
     def series(self, column: str) -> tuple[list[int], list[float]]:
         """Epochs and entries of a column, where it has one."""
