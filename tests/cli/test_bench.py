@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from detectors import small_detector
 from netsuke.artifact.contract import Error
 from netsuke.cli.bench import ratios, summary
 from netsuke.cli.counterpart import float_counterpart, fold_batch_norm, write_onnx
@@ -105,6 +106,14 @@ def test_folding_keeps_the_function() -> None:
 def test_the_float_counterpart_has_its_batch_norms_folded(tmp_path: Path) -> None:
     module = float_counterpart("adabin_resnet20", 10)
     assert not any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(module).modules())
+
+
+def test_batch_norms_of_a_detector_are_folded() -> None:
+    module, x = small_detector(), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    folded = fold_batch_norm(module)
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules()) == 1  # behind the binary convolution
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), module(x))
     write_onnx(module, (2, 3, 32, 32), tmp_path / "float.onnx")
     graph = onnx.load(tmp_path / "float.onnx").graph
     operators = [node.op_type for node in graph.node]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from netsuke.lowering import lower
@@ -22,9 +22,16 @@ def float_counterpart(model: str, classes: int | None, **arguments: Any) -> nn.M
     return create_model(get_model(model).float_counterpart, num_classes=classes, **arguments).eval()
 
 
+class _Tracer(fx.Tracer):
+    """Takes our layers, such as the end of a detector, as they are: none holds a batch norm."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m).__module__.startswith("netsuke.nn") or super().is_leaf_module(m, module_qualified_name)
+
+
 def fold_batch_norm(module: nn.Module) -> nn.Module:
     """A copy of an eval-mode module whose batch norms are inside the convolutions before them."""
-    return fuse(module)
+    return fuse(fx.GraphModule(module, _Tracer().trace(module)), no_trace=True)
 
 
 def write_onnx(module: nn.Module, shape: tuple[int, int, int, int], path: Path) -> None:
