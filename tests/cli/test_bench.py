@@ -103,17 +103,17 @@ def test_folding_keeps_the_function() -> None:
     torch.testing.assert_close(folded(images), module(images), rtol=1e-5, atol=1e-5)
 
 
-def test_the_float_counterpart_has_its_batch_norms_folded(tmp_path: Path) -> None:
-    module = float_counterpart("adabin_resnet20", 10)
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(module).modules())
-
-
 def test_batch_norms_of_a_detector_are_folded() -> None:
     module, x = small_detector(), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     folded = fold_batch_norm(module)
     assert sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules()) == 1  # behind the binary convolution
     with torch.no_grad():
         torch.testing.assert_close(folded(x), module(x))
+
+
+def test_the_float_counterpart_has_its_batch_norms_folded(tmp_path: Path) -> None:
+    module = float_counterpart("adabin_resnet20", 10)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(module).modules())
     write_onnx(module, (2, 3, 32, 32), tmp_path / "float.onnx")
     graph = onnx.load(tmp_path / "float.onnx").graph
     operators = [node.op_type for node in graph.node]
