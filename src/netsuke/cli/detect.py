@@ -130,4 +130,5 @@ def _show(result: dict[str, Any], out: Path) -> None:
     for path, own in result["images"].items():
         kinds = Counter(entry["label"] for entry in own["objects"])
         rows.add_row(path, str(len(own["objects"])), ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
-    show(rows, f"wrote {len(result['images'])} pictures and {JSON_NAME} to {out}")
+    count = len(result["images"])
+    show(rows, f"wrote {count} picture{'s' if count > 1 else ''} and {JSON_NAME} to {out}")
