@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import netsuke
 from netsuke import Error
+from netsuke.data.voc import CLASSES
 from netsuke.models import load_weights
 from netsuke.models.ssd import VOC_LABELS
 from netsuke.models.weights import published_weights
@@ -64,7 +65,7 @@ def test_the_published_network_has_its_size() -> None:
     """VGG-16, fc6 and fc7 as convolutions, the eight layers behind it, the heads of 21 classes."""
     with torch.device("meta"):
         model = netsuke.create_model("ssd300_vgg16")
-    assert model.detector.labels == VOC_LABELS
+    assert model.detector.labels == VOC_LABELS == CLASSES
 
     def convolution(inputs: int, outputs: int, kernel: int) -> int:
         return (inputs * kernel * kernel + 1) * outputs
